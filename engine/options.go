@@ -1,0 +1,95 @@
+package engine
+
+import (
+	"io"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/policy"
+)
+
+// Options says where an engine keeps its data and what it works with. The zero
+// value of every field but Dir is useful.
+type Options struct {
+	// Dir is the data directory; it is made when it does not exist. Required.
+	Dir string
+	// Partitions of the log, fixed when the data directory is made. Defaults to 8,
+	// or to what the directory has; another number than that is refused.
+	Partitions int
+	// PolicyDir is watched for *.yaml and *.yml files. Defaults to none.
+	PolicyDir string
+	// Policies are in force beside those of PolicyDir. Defaults to none.
+	Policies []*policy.Policy
+	// Trainers that policies may name with train.trainer. Defaults to none.
+	Trainers map[string]visutility.Trainer
+	// Strategies that policies may name with retrain.strategy; each makes one for a model. Defaults to none.
+	Strategies map[string]func(model string) visutility.Strategy
+	// Registry keeps the versions. Defaults to the built-in one, in Dir.
+	Registry visutility.Registry
+	// MaxSeries bounds the distinct series (model, metric, labels). Defaults to 1,000,000.
+	MaxSeries int
+	// MaxRuns bounds the trainings under way at once. Defaults to 4.
+	MaxRuns int
+	// Retention is how long the log keeps events. Defaults to 7 days.
+	Retention time.Duration
+	// MaxLogBytes bounds the log on disk. Defaults to 10 GiB.
+	MaxLogBytes int64
+	// HistoryRetention is how long metric history is kept. Defaults to 90 days.
+	HistoryRetention time.Duration
+	// DecisionRetention is how long decisions and ended runs are kept. Defaults to 365 days.
+	DecisionRetention time.Duration
+	// Tick is how often the log is told the time. Defaults to 10 s.
+	Tick time.Duration
+	// SnapshotEvery is the least time between two snapshots of the state. Defaults to 1 s.
+	SnapshotEvery time.Duration
+	// Supervisor is the command line that runs "trainer.Supervise" in a process of its own, so that
+	// trainings outlive this one. Defaults to none: trainings are supervised in the process.
+	Supervisor []string
+	// CallbackURL is the base URL under which webhook trainers reach this server. Defaults to none:
+	// webhook trainers are refused.
+	CallbackURL string
+	// WebhookAllow are networks that webhooks may be sent to although they are private. Defaults to none.
+	WebhookAllow []netip.Prefix
+	// NATSListen opens the log's NATS port, "127.0.0.1:4222". Defaults to none.
+	NATSListen string
+	// Logger defaults to slog.Default().
+	Logger *slog.Logger
+	// Registerer takes the metrics. Defaults to none.
+	Registerer prometheus.Registerer
+}
+
+func (o *Options) fill() {
+	if o.MaxSeries <= 0 {
+		o.MaxSeries = 1_000_000
+	}
+	if o.MaxRuns <= 0 {
+		o.MaxRuns = 4
+	}
+	if o.Tick <= 0 {
+		o.Tick = 10 * time.Second
+	}
+	if o.DecisionRetention <= 0 {
+		o.DecisionRetention = 365 * 24 * time.Hour
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Registerer == nil {
+		o.Registerer = prometheus.NewRegistry()
+	}
+}
+
+// closeAll closes in reverse order and returns the first error.
+func closeAll(cs []io.Closer) error {
+	var first error
+	for i := len(cs) - 1; i >= 0; i-- {
+		if err := cs[i].Close(); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}

@@ -1,0 +1,341 @@
+package trigger
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/policy"
+	"github.com/visutility/visutility/store"
+)
+
+// clockEvery is how often, in milliseconds of the log's own time, conditions that
+// depend on the clock and suppressed fires are looked at again.
+const clockEvery = 1000
+
+// A partition owns the state of the models whose events one partition of the log
+// carries. The dispatcher calls it from one goroutine; the mutex lets the
+// committer and explain in between batches.
+type partition struct {
+	mu       sync.Mutex
+	id       int
+	t        *Trigger
+	set      *policy.Set
+	models   map[string]*model
+	tables   map[*policy.Program]*table
+	folded   visutility.Position // every entry up to here is in the state
+	tickedAt int64               // the last second at which the clock was looked at
+	clocked  []*model            // models with a clock-driven condition
+	waiting  []*model            // models with a suppressed fire
+	dirty    []*model            // changed since the last snapshot
+	out      output
+	resolved []resolved
+	counts   counts
+}
+
+// counts are taken over into the metrics after each batch.
+type counts struct{ folded, superseded, panicked int64 }
+
+// resolved is what a series of the entry at hand leads to.
+type resolved struct {
+	m          *model
+	metric     int // index in m.metrics, -1: not listed
+	program    int // index in the model's program, -1: no policy reads it
+	superseded bool
+}
+
+func newPartition(t *Trigger, id int, set *policy.Set) *partition {
+	return &partition{id: id, t: t, set: set, models: make(map[string]*model), tables: make(map[*policy.Program]*table)}
+}
+
+// fold folds the entries of a batch, in order. Entries seen before are passed over.
+func (p *partition) fold(b visutility.Batch) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range b.Entries {
+		if e := &b.Entries[i]; e.Position > p.folded {
+			p.entry(e)
+		}
+	}
+}
+
+// entry folds one entry. A panic (a defect of ours) costs the rest of the entry,
+// which is counted, and not the partition.
+func (p *partition) entry(e *visutility.Entry) {
+	done := 0
+	defer func() {
+		p.folded = e.Position
+		if r := recover(); r != nil {
+			p.counts.panicked += int64(len(e.Records) - done)
+			p.t.log.Error("folding an entry panicked: the rest of the entry is lost to the fold",
+				slog.Int("partition", p.id), slog.Uint64("position", uint64(e.Position)), slog.Any("panic", r))
+		}
+	}()
+	if n := len(e.Series); cap(p.resolved) < n {
+		p.resolved = make([]resolved, n)
+	} else {
+		p.resolved = p.resolved[:n]
+		clear(p.resolved)
+	}
+	for i := range e.Records {
+		p.record(e, i)
+		done++
+	}
+	for i := range e.Controls {
+		p.control(&e.Controls[i], place{p.id, e.Position, len(e.Records) + i}, e.Stored)
+	}
+	if s := e.Stored / clockEvery; s != p.tickedAt {
+		p.tickedAt = s
+		p.clock(place{p.id, e.Position, len(e.Records) + len(e.Controls)}, e.Stored)
+	}
+}
+
+// record folds one event. It is the hot path.
+func (p *partition) record(e *visutility.Entry, i int) {
+	r := &e.Records[i]
+	x := &p.resolved[r.Series]
+	if x.m == nil {
+		p.resolve(x, &e.Series[r.Series], e.Stored)
+	}
+	m := x.m
+	m.facts.Events++
+	m.facts.LastEvent = e.Stored
+	p.touch(m)
+	if x.metric >= 0 {
+		k := &m.metrics[x.metric]
+		k.count += r.Count
+		if r.Time >= k.lastTime {
+			k.last, k.lastTime = r.Value, r.Time
+		}
+	}
+	if x.superseded {
+		p.counts.superseded++
+		return
+	}
+	p.counts.folded++
+	if m.prog == nil {
+		return
+	}
+	var look uint64
+	if x.program >= 0 {
+		look = m.prog.Observe(m.state(), x.program, r.Time, e.Stored, r.Value, r.Count, e.Position)
+	}
+	for k := range m.ladder {
+		if s := &m.ladder[k]; s.observe(event(&e.Series[r.Series], *r), e.Position) {
+			look |= 1 << s.policy
+		}
+	}
+	if look != 0 {
+		p.look(m, look, place{p.id, e.Position, i}, e.Stored)
+	}
+}
+
+func (p *partition) touch(m *model) {
+	if !m.dirty {
+		m.dirty = true
+		p.dirty = append(p.dirty, m)
+	}
+}
+
+// resolve finds, or makes, the model and metric of a series, and notes a series never seen.
+func (p *partition) resolve(x *resolved, s *visutility.Series, now int64) {
+	x.m = p.model(s.Model, now)
+	x.metric = x.m.metricIndex(s.Metric)
+	x.program = -1
+	if x.metric >= 0 {
+		x.program = int(x.m.metrics[x.metric].program)
+		if x.m.metrics[x.metric].meet(s.Labels) {
+			p.out.series = append(p.out.series, store.Series{Model: x.m.name, Metric: x.m.metrics[x.metric].name, Labels: s.Labels})
+		}
+	} else if x.m.prog != nil {
+		x.program = x.m.prog.Metric(s.Metric)
+	}
+	x.superseded = s.Version != "" && s.Version == x.m.facts.Superseded
+}
+
+// model finds or makes a model.
+func (p *partition) model(name string, now int64) *model {
+	if m := p.models[name]; m != nil {
+		return m
+	}
+	m := &model{name: name, facts: facts{Created: now}}
+	p.models[name] = m
+	p.attach(m, p.set.For(name))
+	p.out.touched(m)
+	return m
+}
+
+// attach gives a model a fresh record of a program (nil for none).
+func (p *partition) attach(m *model, prog *policy.Program) {
+	m.prog, m.tab, m.rec, m.ladder = prog, nil, 0, nil
+	if prog != nil {
+		m.tab = p.tables[prog]
+		if m.tab == nil {
+			m.tab = newTable(prog)
+			p.tables[prog] = m.tab
+		}
+		m.rec = m.tab.alloc()
+		for i, pol := range prog.Policies() {
+			if make := p.t.o.Strategies[pol.Retrain.Strategy]; make != nil {
+				m.ladder = append(m.ladder, strategyState{policy: i, strategy: make(m.name)})
+			}
+		}
+		if prog.Clocked() {
+			p.clocked = append(p.clocked, m)
+		}
+	}
+	for i := range m.metrics {
+		m.metrics[i].program = m.programMetric(m.metrics[i].name)
+	}
+}
+
+// adopt puts new policies in force: what is the same operator keeps its state.
+func (p *partition) adopt(set *policy.Set) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.set = set
+	p.clocked = p.clocked[:0]
+	for _, m := range p.models {
+		was, words, tab, rec, ladder := m.prog, []uint64(nil), m.tab, m.rec, m.ladder
+		next := set.For(m.name)
+		if was != nil {
+			words = slices.Clone(m.state())
+		}
+		if next == was {
+			if was != nil && was.Clocked() {
+				p.clocked = append(p.clocked, m)
+			}
+			continue
+		}
+		p.attach(m, next)
+		if was != nil {
+			tab.release(rec)
+			if next != nil {
+				p.carry(m, was.Layout(), words)
+				m.carryStrategies(was, ladder)
+			}
+		}
+		p.touch(m)
+		p.out.touched(m)
+	}
+	for prog, tab := range p.tables {
+		if tab.used == len(tab.free) {
+			delete(p.tables, prog)
+		}
+	}
+}
+
+// carry takes over the state of another layout, as far as operators are the same.
+func (p *partition) carry(m *model, layout []byte, words []uint64) {
+	if err := m.prog.Migrate(m.state(), layout, words); err != nil {
+		p.t.log.Warn("state of a model could not be carried over to the new policy: it starts afresh",
+			slog.String("model", m.name), slog.String("error", err.Error()))
+		m.prog.Init(m.state())
+	}
+}
+
+// carryStrategies keeps the strategies of policies that are still there.
+func (m *model) carryStrategies(was *policy.Program, ladder []strategyState) {
+	for i := range m.ladder {
+		s := &m.ladder[i]
+		pol := m.prog.Policies()[s.policy]
+		for _, old := range ladder {
+			if q := was.Policies()[old.policy]; q.Name == pol.Name && q.Retrain.Strategy == pol.Retrain.Strategy {
+				at := s.policy
+				*s = old
+				s.policy = at
+			}
+		}
+	}
+}
+
+// clock looks at what time alone can change: conditions on silence and age, and
+// fires that a guardrail suppressed.
+func (p *partition) clock(at place, now int64) {
+	for _, m := range p.clocked {
+		if look := m.prog.Tick(m.state(), now, at.position); look != 0 {
+			p.touch(m)
+			p.look(m, look, at, now)
+		}
+	}
+	waiting := p.waiting
+	p.waiting = nil // look puts back those that still wait
+	for _, m := range waiting {
+		m.waiting = false
+		p.lookAll(m, at, now)
+	}
+}
+
+func (p *partition) lookAll(m *model, at place, now int64) {
+	if m.prog != nil {
+		p.look(m, 1<<len(m.prog.Policies())-1, at, now)
+	}
+}
+
+// control folds one control.
+func (p *partition) control(c *visutility.Control, at place, now int64) {
+	m := p.model(c.Model, now)
+	p.touch(m)
+	p.out.touched(m)
+	f := &m.facts
+	switch c.Kind {
+	case visutility.ControlTrigger:
+		p.manual(m, c, at, now)
+		return
+	case visutility.ControlPause:
+		f.Paused, f.PausedBy, f.PausedReason = true, c.By, c.Reason
+	case visutility.ControlResume:
+		f.Paused, f.PausedBy, f.PausedReason = false, "", ""
+	case visutility.ControlEnded:
+		m.ended(c, now)
+	case visutility.ControlPromoted:
+		m.promoted(c, now)
+	default:
+		p.t.log.Warn("unknown control in the log: written by a newer version?", slog.String("kind", fmt.Sprint(int(c.Kind))))
+	}
+	p.out.answer(c.Request, nil)
+	p.lookAll(m, at, now)
+}
+
+// ended notes that a run is over, or (State Watching) that it only watches now.
+func (m *model) ended(c *visutility.Control, now int64) {
+	f := &m.facts
+	switch c.Run {
+	case f.ActiveRun:
+		f.ActiveRun = ""
+	case f.WatchedRun:
+		f.WatchedRun, f.RollingBack = "", false
+		if c.State == visutility.Succeeded {
+			return // its success was noted at its promotion
+		}
+	}
+	switch c.State {
+	case visutility.Watching:
+		f.WatchedRun, f.RollingBack = c.Run, false
+		f.LastSuccess = now
+	case visutility.Succeeded:
+		f.LastSuccess = now
+	default:
+		f.LastFailure = now
+	}
+}
+
+// promoted notes a new champion: what was measured of the old one no longer counts.
+func (m *model) promoted(c *visutility.Control, now int64) {
+	f := &m.facts
+	f.Champion, f.Superseded = c.Version, c.Previous
+	if c.Run != f.WatchedRun {
+		f.WatchedRun = ""
+	}
+	f.RollingBack = false
+	f.Said = nil
+	if m.prog == nil {
+		return
+	}
+	m.prog.Promoted(m.state(), now, c.PreviousMetrics)
+	for i := range m.ladder {
+		m.ladder[i].verdict = visutility.Hold
+	}
+}

@@ -1,0 +1,99 @@
+package trigger
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+
+	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/store"
+)
+
+// snapshot renders the state of a model: the words of its program, little endian, and
+// its facts. The layout of the words is noted once per program.
+func (m *model) snapshot(layouts map[string][]byte) (store.Snapshot, error) {
+	s := store.Snapshot{Model: m.name}
+	var err error
+	if s.Facts, err = m.marshalFacts(); err != nil || m.prog == nil {
+		return s, err
+	}
+	s.Layout = m.prog.Digest()
+	if _, ok := layouts[s.Layout]; !ok {
+		layouts[s.Layout] = m.prog.Layout()
+	}
+	words := m.state()
+	s.State = make([]byte, 0, 8*len(words))
+	for _, w := range words {
+		s.State = binary.LittleEndian.AppendUint64(s.State, w)
+	}
+	return s, nil
+}
+
+// load restores a partition from the store.
+func (p *partition) load(ctx context.Context, st *store.Store) error {
+	c, err := st.Checkpoint(ctx, p.id)
+	if err != nil {
+		return err
+	}
+	p.folded = c.Snapshot
+	for s, err := range st.Snapshots(ctx, p.id) {
+		if err != nil {
+			return err
+		}
+		if err := p.restore(ctx, st, s); err != nil {
+			return fmt.Errorf("snapshot of model %q: %w", s.Model, err)
+		}
+	}
+	return nil
+}
+
+func (p *partition) restore(ctx context.Context, st *store.Store, s store.Snapshot) error {
+	m := &model{name: s.Model}
+	if err := json.Unmarshal(s.Facts, &m.facts); err != nil {
+		return err
+	}
+	for _, k := range m.facts.Metrics {
+		m.metrics = append(m.metrics, metric{name: k.Name, program: -1, last: k.Last, lastTime: k.Time, count: k.Count})
+	}
+	strategies := m.facts.Strategies
+	m.facts.Metrics, m.facts.Strategies = nil, nil
+	p.models[m.name] = m
+	p.attach(m, p.set.For(m.name))
+	if m.prog == nil {
+		return nil
+	}
+	for i := range m.ladder {
+		if b := strategies[m.prog.Policies()[m.ladder[i].policy].Name]; b != nil {
+			if err := m.ladder[i].unmarshal(b); err != nil {
+				return err
+			}
+		}
+	}
+	for _, said := range m.facts.Said {
+		if said.Verdict == visutility.Fire {
+			p.wait(m)
+		}
+	}
+	return p.restoreWords(ctx, st, m, s)
+}
+
+func (p *partition) restoreWords(ctx context.Context, st *store.Store, m *model, s store.Snapshot) error {
+	if len(s.State) == 0 {
+		return nil
+	}
+	words := make([]uint64, len(s.State)/8)
+	for i := range words {
+		words[i] = binary.LittleEndian.Uint64(s.State[8*i:])
+	}
+	if s.Layout == m.prog.Digest() && len(words) == m.prog.Words() {
+		copy(m.state(), words)
+		return nil
+	}
+	layout, err := st.Layout(ctx, s.Layout)
+	if err != nil {
+		return err
+	}
+	p.carry(m, layout, words)
+	return nil
+}
