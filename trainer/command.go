@@ -1,0 +1,26 @@
+package trainer
+
+import "time"
+
+// A Command runs a training program on this machine; the package comment says how. It works on
+// Unix. A Command may be used for any number of jobs at once.
+type Command struct {
+	// Argv is the program and its arguments, which no shell sees. Required.
+	Argv []string
+	// Shell runs Argv, then one command line, with /bin/sh -c. Defaults to false.
+	Shell bool
+	// Dir is the program's working directory. Defaults to the attempt's output directory.
+	Dir string
+	// Env names variables of this process that are handed to the program, where they
+	// are set. It also gets PATH, HOME, LANG, TZ and TMPDIR, and VISUTILITY_RUN_ID, VISUTILITY_MODEL,
+	// VISUTILITY_JOB and VISUTILITY_OUTPUT; nothing else. Defaults to none.
+	Env []string
+	// Supervisor is the command line that ends up in [Supervise]; the attempt's directory is
+	// added to it. Defaults to none: Train then supervises the program itself.
+	Supervisor []string
+	// Grace is how long the program may take to stop when it is told to, by
+	// SIGTERM; then its process group is killed. Defaults to 10 s.
+	Grace time.Duration
+	// MaxLog bounds the bytes kept of the program's output. Defaults to 64 MiB.
+	MaxLog int64
+}
