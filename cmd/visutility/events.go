@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"charm.land/lipgloss/v2"
+	"github.com/spf13/cobra"
+)
+
+// An activity is one line of what happens.
+type activity struct {
+	Seq   int64     `json:"seq"`
+	Time  time.Time `json:"time"`
+	Kind  string    `json:"kind"`
+	Model string    `json:"model"`
+	ID    string    `json:"id"`
+	Data  struct {
+		State, Outcome, Verdict, Reason, Message, Note string
+		Progress                                       float64
+	} `json:"data"`
+}
+
+func eventsCommand() *cobra.Command {
+	var (
+		r     remote
+		after string
+	)
+	cmd := &cobra.Command{
+		Use:   "events",
+		Short: "Follow what happens: decisions, runs, promotions",
+		Long: `Follow what happens, line by line, until interrupted. After a lost connection it
+goes on where it was. With -o json each line is an object; its "seq" may be
+given to --after.`,
+		Args: needs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := r.client(cmd)
+			if err != nil {
+				return err
+			}
+			err = c.follow(cmd.Context(), after, func(data []byte) error {
+				return printActivity(cmd.OutOrStdout(), data, r.json())
+			})
+			if cmd.Context().Err() != nil {
+				return nil // interrupted, which is how it is meant to end
+			}
+			return err
+		},
+	}
+	r.printing(cmd)
+	cmd.Flags().StringVar(&after, "after", "", "begin after this seq (0: from the oldest that is kept); default: from now")
+	return cmd
+}
+
+// follow hands over the data of each event of the stream, and connects again
+// after the last one when the connection is lost.
+func (c *client) follow(ctx context.Context, after string, each func([]byte) error) error {
+	for {
+		q := url.Values{}
+		set(q, "after", after)
+		body, err := c.stream(ctx, request{
+			method: http.MethodGet, path: "/events", query: q,
+			header: http.Header{"Accept": {"text/event-stream"}},
+		})
+		if err == nil {
+			err = readStream(body, &after, each)
+			body.Close()
+		} else if !c.transient(err) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if _, stop := errors.AsType[stopError](err); stop {
+			return err
+		}
+		if err := c.wait(ctx, pollEvery); err != nil {
+			return err
+		}
+	}
+}
+
+// stopError is an error of the reader of a stream, not of the connection.
+type stopError struct{ error }
+
+func (e stopError) Unwrap() error { return e.error }
+
+// readStream reads server-sent events until the stream ends, and keeps the id of the last one in last.
+func readStream(r io.Reader, last *string, each func([]byte) error) error {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxAnswer)
+	var data []string
+	for lines.Scan() {
+		name, text, _ := strings.Cut(lines.Text(), ":")
+		text = strings.TrimPrefix(text, " ")
+		switch {
+		case lines.Text() == "" && len(data) > 0:
+			if err := each([]byte(strings.Join(data, "\n"))); err != nil {
+				return stopError{err}
+			}
+			data = nil
+		case name == "data":
+			data = append(data, text)
+		case name == "id":
+			*last = text
+		}
+	}
+	return lines.Err()
+}
+
+func printActivity(w io.Writer, data []byte, asJSON bool) error {
+	if asJSON {
+		_, err := fmt.Fprintf(w, "%s\n", data)
+		return err
+	}
+	var a activity
+	if err := json.Unmarshal(data, &a); err != nil {
+		return fmt.Errorf("the server's event is not understood: %w", err)
+	}
+	_, err := lipgloss.Fprintln(w, strings.TrimRight(fmt.Sprintf("%s  %-8s  %s  %s  %s",
+		a.Time.Local().Format(time.TimeOnly), a.Kind, a.Model, a.ID, a.summary()), " "))
+	return err
+}
+
+// summary is what an activity is about, in a few words.
+func (a activity) summary() string {
+	var parts []string
+	for _, s := range []string{a.Data.State, a.Data.Verdict, a.Data.Outcome, a.Data.Reason, a.Data.Note, a.Data.Message} {
+		if s != "" {
+			parts = append(parts, paint(s))
+		}
+	}
+	if a.Kind == "progress" {
+		parts = append(parts, fmt.Sprintf("%.0f%%", 100*a.Data.Progress))
+	}
+	return strings.Join(parts, "  ")
+}

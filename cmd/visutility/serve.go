@@ -1,0 +1,307 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+	"github.com/visutility/visutility/engine"
+	"github.com/visutility/visutility/server"
+)
+
+const (
+	minTokenBytes = 16
+	// drainTime is how long requests under way may take once the server is asked to stop.
+	drainTime = 10 * time.Second
+	// makeToken is the command that makes a token file.
+	makeToken = "(umask 077; head -c 24 /dev/urandom | base64 > visutility.token)"
+)
+
+// serving is the flags of `visutility serve`.
+type serving struct {
+	dir, policies, listen, addrFile, tokenFile string
+	partitions, maxSeries, maxRuns             int
+	retention, historyRetention                spanValue
+	maxLogBytes                                bytesValue
+	webhookAllow                               prefixesValue
+	callbackURL, natsListen                    string
+	allowHosts                                 []string
+	logFormat, logLevel                        choiceValue
+}
+
+func serveCommand() *cobra.Command {
+	s := serving{
+		logFormat: choiceValue{"text", []string{"text", "json"}},
+		logLevel:  choiceValue{"info", []string{"debug", "info", "warn", "error"}},
+	}
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the server",
+		Long: `Run the server: it takes measurements, decides by the policies, and sees
+trainings through. It needs nothing else installed and writes to its data
+directory alone. Interrupting it is safe at any moment: trainings go on, and it
+takes them up again at the next start.`,
+		Example: `visutility serve --policies ./policies
+visutility serve --listen 0.0.0.0:8080 --token-file visutility.token`,
+		Args: needs(),
+		RunE: func(cmd *cobra.Command, _ []string) error { return s.run(cmd) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&s.dir, "data", "./visutility-data", "the data directory, made when it does not exist")
+	f.StringVar(&s.policies, "policies", "", "the directory of policy files, watched for changes (default ./policies if there is one)")
+	f.StringVar(&s.listen, "listen", defaultServer, "the address to listen on; with port 0 a free one is chosen")
+	f.StringVar(&s.addrFile, "addr-file", "", "write the address listened on to this file, for scripts")
+	f.StringVar(&s.tokenFile, "token-file", "", "file with the token that callers must show; needed to listen beyond this machine")
+	f.IntVar(&s.partitions, "partitions", 0, "partitions of the log, fixed when the data directory is made (default 8)")
+	f.Var(&s.retention, "retention", "how long the log keeps events (default 7d)")
+	f.Var(&s.maxLogBytes, "max-log-bytes", "how large the log may become (default 10GiB)")
+	f.Var(&s.historyRetention, "history-retention", "how long metric history is kept (default 90d)")
+	f.IntVar(&s.maxSeries, "max-series", 0, "how many distinct series of model, metric and labels are accepted (default 1000000)")
+	f.IntVar(&s.maxRuns, "max-runs", 0, "how many trainings may be under way at once (default 4)")
+	f.Var(&s.webhookAllow, "webhook-allow", "a private network that webhooks may be sent to (repeatable)")
+	f.StringVar(&s.callbackURL, "callback-url", "", "the base URL under which webhook trainers reach this server (default: the address listened on)")
+	f.StringVar(&s.natsListen, "nats-listen", "", "open the log's NATS port here (default: no port)")
+	f.StringSliceVar(&s.allowHosts, "allow-host", nil, "a host name under which this server is asked for, beside its address (repeatable)")
+	f.Var(&s.logFormat, "log-format", "how the log on the standard error is written")
+	f.Var(&s.logLevel, "log-level", "how much of it")
+	return cmd
+}
+
+// run serves until the command's context ends.
+func (s *serving) run(cmd *cobra.Command) (err error) {
+	ctx := cmd.Context()
+	token, err := s.check(cmd)
+	if err != nil {
+		return err
+	}
+	limitMemory()
+	ln, err := net.Listen("tcp", s.listen)
+	if err != nil {
+		return withHint(fmt.Errorf("cannot listen: %w", err), "choose another address with: visutility serve --listen 127.0.0.1:0")
+	}
+	defer ln.Close() // again, where the HTTP server never took it over
+	logger := s.logger(cmd.ErrOrStderr())
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	options, err := s.options(ln.Addr(), logger, registry)
+	if err != nil {
+		return err
+	}
+	e, err := engine.Open(ctx, options)
+	if err != nil {
+		return fmt.Errorf("opening the data directory: %w", err)
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
+
+	b := buildVersion(debug.ReadBuildInfo())
+	handler, err := server.New(server.Options{Engine: e, Token: token, AllowHosts: s.allowHosts, Logger: logger})
+	if err != nil {
+		return err
+	}
+	if err := s.announce(cmd.OutOrStdout(), b, ln.Addr(), e); err != nil {
+		return err
+	}
+	return serveUntil(ctx, e, handler, ln, logger)
+}
+
+// check refuses what would be unsafe and returns the token, "" for none.
+func (s *serving) check(cmd *cobra.Command) (string, error) {
+	if s.policies == "" {
+		if info, err := os.Stat("policies"); err == nil && info.IsDir() {
+			s.policies = "policies"
+		}
+	} else if info, err := os.Stat(s.policies); err != nil || !info.IsDir() {
+		return "", usagef(cmd, "--policies: there is no directory %s", s.policies)
+	}
+	var token string
+	if s.tokenFile != "" {
+		var err error
+		if token, err = readToken(s.tokenFile); err != nil {
+			return "", err
+		}
+	}
+	addr, err := net.ResolveTCPAddr("tcp", s.listen)
+	if err != nil {
+		return "", usagef(cmd, "--listen: %w", err)
+	}
+	if token == "" && !addr.IP.IsLoopback() {
+		return "", usagef(cmd, "whoever reaches %s could start trainings: a token is needed; make one with:\n  %s\nand start with: visutility serve --listen %s --token-file visutility.token",
+			s.listen, makeToken, s.listen)
+	}
+	return token, nil
+}
+
+// readToken reads a secret that only its owner may be able to read.
+func readToken(file string) (string, error) {
+	info, err := os.Stat(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", withHint(fmt.Errorf("there is no token file %s", file), "make one with: %s", makeToken)
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading the token: %w", err)
+	}
+	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+		return "", withHint(fmt.Errorf("the token file %s can be read by others", file), "mend it with: chmod 600 %s", file)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("reading the token: %w", err)
+	}
+	token := strings.TrimSpace(string(b))
+	if len(token) < minTokenBytes {
+		return "", withHint(fmt.Errorf("the token in %s has %d bytes; at least %d are needed", file, len(token), minTokenBytes), "make one with: %s", makeToken)
+	}
+	if strings.ContainsAny(token, " \t\r\n") {
+		return "", fmt.Errorf("the token in %s contains spaces or line breaks", file)
+	}
+	return token, nil
+}
+
+// limitMemory keeps bursts from taking the whole machine: the collector works
+// harder from half of the memory on. GOMEMLIMIT in the environment goes before.
+func limitMemory() {
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return
+	}
+	if n := availableMemory(os.DirFS("/")); n > 0 {
+		debug.SetMemoryLimit(n / 2)
+	}
+}
+
+func (s *serving) logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	if level.UnmarshalText([]byte(s.logLevel.value)) != nil {
+		level = slog.LevelInfo
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if s.logFormat.value == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+func (s *serving) options(addr net.Addr, logger *slog.Logger, registerer prometheus.Registerer) (engine.Options, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return engine.Options{}, fmt.Errorf("finding this program, to supervise trainings with: %w", err)
+	}
+	callback := s.callbackURL
+	if callback == "" {
+		callback = "http://" + addr.String()
+	}
+	return engine.Options{
+		Dir: s.dir, PolicyDir: s.policies, Partitions: s.partitions,
+		MaxSeries: s.maxSeries, MaxRuns: s.maxRuns,
+		Retention: time.Duration(s.retention), HistoryRetention: time.Duration(s.historyRetention), MaxLogBytes: int64(s.maxLogBytes),
+		Supervisor: []string{self, "supervise"}, CallbackURL: callback, WebhookAllow: s.webhookAllow,
+		NATSListen: s.natsListen, Logger: logger, Registerer: registerer,
+	}, nil
+}
+
+// announce prints where the server is and with what it runs, and writes the address file.
+func (s *serving) announce(w io.Writer, b build, addr net.Addr, e *engine.Engine) error {
+	p := &page{now: time.Now()}
+	p.line("%s %s", headStyle.Render("VisuTility"), b)
+	p.fact("  server", "http://"+addr.String())
+	dir, err := filepath.Abs(s.dir)
+	if err != nil {
+		return err
+	}
+	p.fact("  data", dir)
+	var names []string
+	for _, pol := range e.Policies() {
+		names = append(names, pol.Name)
+	}
+	switch {
+	case s.policies == "":
+		p.fact("  policies", "none: nothing will be retrained")
+	case len(names) == 0:
+		p.fact("  policies", "none in "+s.policies+" yet; it is watched")
+	default:
+		p.fact("  policies", strings.Join(names, ", ")+" in "+s.policies)
+	}
+	for _, bad := range e.PolicyErrors() {
+		p.line("%s %s", errorStyle.Render("  bad policy"), strings.ReplaceAll(bad.Error(), "\n", "\n    "))
+	}
+	server := ""
+	if addr.String() != defaultServer {
+		server = " --server " + addr.String()
+	}
+	switch {
+	case s.policies == "":
+		p.next("visutility serve --policies DIR")
+	case len(e.PolicyErrors()) > 0:
+		p.next("visutility lint %s", s.policies)
+	default:
+		p.next("visutility publish MODEL METRIC VALUE%s", server)
+	}
+	if err := p.write(w); err != nil {
+		return err
+	}
+	return s.writeAddr(addr)
+}
+
+// writeAddr writes the address file in one step: whoever sees it reads all of it.
+func (s *serving) writeAddr(addr net.Addr) error {
+	if s.addrFile == "" {
+		return nil
+	}
+	temp := s.addrFile + ".tmp"
+	if err := os.WriteFile(temp, []byte(addr.String()+"\n"), 0o644); err != nil {
+		return fmt.Errorf("writing the address: %w", err)
+	}
+	if err := os.Rename(temp, s.addrFile); err != nil {
+		return fmt.Errorf("writing the address: %w", err)
+	}
+	return nil
+}
+
+// serveUntil runs engine and HTTP server until ctx ends, or one of them fails.
+// It stops taking requests first and the engine last, so that what was promised is kept.
+func serveUntil(ctx context.Context, e *engine.Engine, handler http.Handler, ln net.Listener, logger *slog.Logger) error {
+	engineCtx, stopEngine := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopEngine()
+	engineDone := make(chan error, 1)
+	go func() { engineDone <- e.Run(engineCtx) }()
+
+	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn)}
+	httpDone := make(chan error, 1)
+	go func() { httpDone <- srv.Serve(ln) }()
+
+	var err error
+	select {
+	case <-ctx.Done():
+		logger.Info("stopping; trainings go on and are taken up at the next start")
+	case err = <-engineDone:
+		engineDone <- nil
+		err = fmt.Errorf("the engine stopped: %w", err)
+	case err = <-httpDone:
+		httpDone <- nil
+		err = fmt.Errorf("the HTTP server stopped: %w", err)
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	if srv.Shutdown(drain) != nil {
+		srv.Close() // whoever still reads has had the time
+	}
+	<-httpDone
+	stopEngine()
+	if engineErr := <-engineDone; engineErr != nil && !errors.Is(engineErr, context.Canceled) {
+		err = errors.Join(err, engineErr)
+	}
+	return err
+}
