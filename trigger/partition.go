@@ -33,6 +33,7 @@ type partition struct {
 	out      output
 	resolved []resolved
 	counts   counts
+	events   int64 // seen, over the life of the data directory: the sum over the models
 }
 
 // counts are taken over into the metrics after each batch.
@@ -101,6 +102,7 @@ func (p *partition) record(e *visutility.Entry, i int) {
 	}
 	m := x.m
 	m.facts.Events++
+	p.events++
 	m.facts.LastEvent = e.Stored
 	p.touch(m)
 	if x.metric >= 0 {

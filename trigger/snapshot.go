@@ -59,6 +59,7 @@ func (p *partition) restore(ctx context.Context, st *store.Store, s store.Snapsh
 	strategies := m.facts.Strategies
 	m.facts.Metrics, m.facts.Strategies = nil, nil
 	p.models[m.name] = m
+	p.events += m.facts.Events
 	p.attach(m, p.set.For(m.name))
 	if m.prog == nil {
 		return nil

@@ -116,12 +116,18 @@ func (t *Trigger) partition(model string) *partition {
 	return t.parts[visutility.PartitionOf(model, len(t.parts))]
 }
 
-// Start is the position after which a partition is to be read: that of its snapshots.
+// Start is the position after which a partition is to be read: at first that of its
+// snapshots, later that of what was folded.
 func (t *Trigger) Start(_ context.Context, partition int) (visutility.Position, error) {
+	return t.Folded(partition), nil
+}
+
+// Folded is the position up to which a partition is folded, stored or not.
+func (t *Trigger) Folded(partition int) visutility.Position {
 	p := t.parts[partition]
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.folded, nil
+	return p.folded
 }
 
 // Observe folds a batch. What it decides is committed soon after, not before it returns;
@@ -174,8 +180,8 @@ func (t *Trigger) Expect(request string) (answer <-chan *visutility.Decision, fo
 }
 
 // Champion is the version that the fold believes to be the champion of a model;
-// known is false when it never saw the model.
-func (t *Trigger) Champion(model string) (version string, known bool) {
+// settled is false when it never saw the model, or a run may be about to move it.
+func (t *Trigger) Champion(model string) (version string, settled bool) {
 	p := t.partition(model)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -183,7 +189,18 @@ func (t *Trigger) Champion(model string) (version string, known bool) {
 	if m == nil {
 		return "", false
 	}
-	return m.facts.Champion, true
+	return m.facts.Champion, m.facts.ActiveRun == "" && m.facts.WatchedRun == ""
+}
+
+// Events is how many events of all models were seen by the fold, over the life of the data directory.
+func (t *Trigger) Events() int64 {
+	var n int64
+	for _, p := range t.parts {
+		p.mu.Lock()
+		n += p.events
+		p.mu.Unlock()
+	}
+	return n
 }
 
 // StateBytes is the memory held for the state of all programs, and the number of models.
