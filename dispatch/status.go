@@ -57,7 +57,7 @@ func (a *attachment) status(now time.Time) Status {
 			s.LagSeconds = max(s.LagSeconds, now.Sub(v.oldest).Seconds())
 		}
 		worst = max(worst, v.state)
-		s.Failures = max(s.Failures, v.failures)
+		s.Failures = max(s.Failures, v.failures, v.unread)
 		if v.lastErrorAt.After(s.LastErrorAt) {
 			s.LastError, s.LastErrorAt = v.lastError.Error(), v.lastErrorAt
 		}

@@ -37,7 +37,8 @@ type view struct {
 	oldest   time.Time // when the log stored the oldest of them, or the one before it
 	state    int       // index into states
 
-	failures    int // in a row
+	failures    int // of the observer, in a row
+	unread      int // failed tries to read the log, in a row
 	lastError   error
 	lastErrorAt time.Time
 	nextTry     time.Time
@@ -191,8 +192,8 @@ func (w *worker) checkPlace(ctx context.Context, at visutility.Position) (visuti
 // deliver hands over one batch until it is accepted; false when it was not before reading ended.
 func (w *worker) deliver(reading, calling context.Context, b visutility.Batch) bool {
 	w.mu.Lock()
-	unread := w.view.failures // nothing but failed reads come before a batch
-	w.view.failures = 0
+	unread := w.view.unread
+	w.view.unread = 0
 	w.view.waiting = b.Pending + uint64(len(b.Entries))
 	w.view.oldest = time.UnixMilli(b.Entries[0].Stored)
 	w.mu.Unlock()
@@ -242,21 +243,25 @@ func (w *worker) trouble(err error, ofObserver bool) time.Duration {
 	o := w.options
 	w.mu.Lock()
 	v := &w.view
-	v.failures++
+	row := &v.failures
+	if !ofObserver {
+		row = &v.unread
+	}
+	*row++
+	failures := *row
 	v.failed++
 	v.lastError, v.lastErrorAt = err, time.Now()
 	v.state = isRetrying
 	pause := o.RetryMax
-	if shift := v.failures - 1; shift < 30 && o.RetryMin<<shift < o.RetryMax {
+	if shift := failures - 1; shift < 30 && o.RetryMin<<shift < o.RetryMax {
 		pause = o.RetryMin << shift
 	}
 	pause -= rand.N(pause/2 + 1)
-	if ofObserver && v.failures >= o.QuarantineAfter {
+	if ofObserver && failures >= o.QuarantineAfter {
 		v.state = isQuarantined
 		pause = o.ProbeEvery
 	}
 	v.nextTry = v.lastErrorAt.Add(pause)
-	failures := v.failures
 	p, panicked := errors.AsType[*panicError](err)
 	if panicked {
 		v.panics++
