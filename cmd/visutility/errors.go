@@ -52,18 +52,16 @@ type exitError int
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 func exitCode(err error) int {
-	var exit exitError
-	var usage usageError
-	switch {
-	case err == nil:
+	if err == nil {
 		return exitOK
-	case errors.As(err, &exit):
-		return int(exit)
-	case errors.As(err, &usage):
-		return exitUsage
-	default:
-		return exitFailed
 	}
+	if exit, ok := errors.AsType[exitError](err); ok {
+		return int(exit)
+	}
+	if _, ok := errors.AsType[usageError](err); ok {
+		return exitUsage
+	}
+	return exitFailed
 }
 
 var errorStyle = lipgloss.NewStyle().Bold(true).Foreground(lipgloss.Red)
@@ -71,8 +69,7 @@ var errorStyle = lipgloss.NewStyle().Bold(true).Foreground(lipgloss.Red)
 // printError tells a person what went wrong. It never wraps or changes the
 // text, so that messages with carets stay readable and greppable.
 func printError(w io.Writer, err error) {
-	var exit exitError
-	if errors.As(err, &exit) {
+	if _, silent := errors.AsType[exitError](err); silent || err == nil {
 		return
 	}
 	lipgloss.Fprintln(w, errorStyle.Render("error:")+" "+err.Error())

@@ -93,11 +93,12 @@ type stopError struct{ error }
 
 func (e stopError) Unwrap() error { return e.error }
 
-// readStream reads server-sent events until the stream ends, and keeps the id of the last one in last.
+// readStream reads server-sent events until the stream ends, and keeps the id of the last whole one in last.
 func readStream(r io.Reader, last *string, each func([]byte) error) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxAnswer)
 	var data []string
+	var id string
 	for lines.Scan() {
 		name, text, _ := strings.Cut(lines.Text(), ":")
 		text = strings.TrimPrefix(text, " ")
@@ -106,11 +107,11 @@ func readStream(r io.Reader, last *string, each func([]byte) error) error {
 			if err := each([]byte(strings.Join(data, "\n"))); err != nil {
 				return stopError{err}
 			}
-			data = nil
+			*last, data = id, nil
 		case name == "data":
 			data = append(data, text)
 		case name == "id":
-			*last = text
+			id = text
 		}
 	}
 	return lines.Err()

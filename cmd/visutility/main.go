@@ -27,6 +27,7 @@ import (
 )
 
 func main() {
+	cobra.EnableCommandSorting = false // the help lists them as people need them
 	os.Exit(run(context.Background(), os.Args, os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -37,10 +38,17 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := fang.Execute(ctx, root,
-		fang.WithVersion(buildVersion(debug.ReadBuildInfo()).String()),
-		fang.WithErrorHandler(func(_ io.Writer, _ fang.Styles, err error) { printError(stderr, err) }),
-	)
+	version := buildVersion(debug.ReadBuildInfo()).String()
+	var err error
+	if isTerminal(stdout) {
+		err = fang.Execute(ctx, root, fang.WithVersion(version), fang.WithoutManpage(),
+			fang.WithErrorHandler(func(io.Writer, fang.Styles, error) {})) // printed below, the same everywhere
+	} else {
+		// Fang pads its help to the width of a terminal.
+		root.Version, root.SilenceUsage, root.SilenceErrors = version, true, true
+		err = root.ExecuteContext(ctx)
+	}
+	printError(stderr, err)
 	return exitCode(err)
 }
 
@@ -58,8 +66,9 @@ func newRoot() *cobra.Command {
 		Example: `visutility serve --policies ./policies
 visutility publish bike-demand wmape 0.34
 visutility explain bike-demand`,
-		Args: knownCommand,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:                       knownCommand,
+		SuggestionsMinimumDistance: 2,
+		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
 			// The first signal asks for an orderly end, the second gets the default: at once.
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)

@@ -65,7 +65,7 @@ input they are counted every time.`,
 visutility publish fraud recall 0.91 --time 2026-11-23T10:00:00Z --label country=DE
 visutility publish -f scores.csv
 psql -c "copy (…) to stdout csv header" | visutility publish -f -
-visutility publish drift psi -- -0.2`,
+visutility publish -- fraud margin -0.2`,
 		Args: needs("[MODEL]", "[METRIC]", "[VALUE]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if (file == "") != (len(args) == 3) {
@@ -98,6 +98,12 @@ visutility publish drift psi -- -0.2`,
 			})
 		},
 	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if negative.MatchString(err.Error()) {
+			err = withHint(err, "a negative value goes behind two dashes: visutility publish -- MODEL METRIC -0.2")
+		}
+		return usageError{err: err, command: cmd.CommandPath()}
+	})
 	r.printing(cmd)
 	f := cmd.Flags()
 	f.StringVarP(&file, "file", "f", "", "send the events of this file, - for the standard input")
@@ -107,6 +113,9 @@ visutility publish drift psi -- -0.2`,
 	f.StringToStringVarP(&labels, "label", "l", nil, "a label, name=value (repeatable)")
 	return cmd
 }
+
+// negative matches what is said when a negative number is taken for a flag.
+var negative = regexp.MustCompile(`unknown shorthand flag: '[0-9.]'`)
 
 func singleEvent(cmd *cobra.Command, args []string, at string, count uint64, version string, labels map[string]string) (visutility.Event, error) {
 	e := visutility.Event{Model: args[0], Metric: args[1], Count: count, Version: version, Labels: labels}
