@@ -118,6 +118,22 @@ func (s *Store) Version(ctx context.Context, model, ref string) (visutility.Vers
 	return list[0], nil
 }
 
+// VersionOfRun returns the version of a model that a run registered, or ErrNotFound.
+func (s *Store) VersionOfRun(ctx context.Context, model, run string) (visutility.Version, error) {
+	q := newQuery(selectVersion)
+	q.and(`version.model = ?`, clean(model))
+	q.and(`version.run = ? AND version.run <> ''`, clean(run)) // as the partial index has it
+	q.add(orderVersions)
+	list, err := s.readVersions(ctx, model, q)
+	switch {
+	case err != nil:
+		return visutility.Version{}, err
+	case len(list) == 0:
+		return visutility.Version{}, fmt.Errorf("model %q: %w", model, notFound("version of run", run))
+	}
+	return list[0], nil
+}
+
 const (
 	// One row for each alias of a version, at least one.
 	selectVersion = `SELECT version.number, version.body, COALESCE(alias.name, '') FROM version
