@@ -5,10 +5,8 @@ import "time"
 // A Command runs a training program on this machine; the package comment says how. It works on
 // Unix. A Command may be used for any number of jobs at once.
 type Command struct {
-	// Argv is the program and its arguments, which no shell sees. Required.
+	// Argv is the program and its arguments. No shell sees them, unless Argv names one. Required.
 	Argv []string
-	// Shell runs Argv, then one command line, with /bin/sh -c. Defaults to false.
-	Shell bool
 	// Dir is the program's working directory. Defaults to the attempt's output directory.
 	Dir string
 	// Env names variables of this process that are handed to the program, where they

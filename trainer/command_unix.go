@@ -42,14 +42,10 @@ func (c Command) specify(a attempt, job visutility.Job) error {
 	if a.has(startedFile) || a.has(exitFile) {
 		return nil
 	}
-	s := spec{
+	return writeJSON(a.path(specFile), spec{
 		Argv: c.Argv, Env: c.environment(a, job), Dir: cmp.Or(c.Dir, a.output()),
 		Deadline: job.Deadline, Grace: c.grace(), MaxLog: cmp.Or(c.MaxLog, defaultMaxLog),
-	}
-	if c.Shell {
-		s.Argv = []string{"/bin/sh", "-c", strings.Join(c.Argv, " ")}
-	}
-	return writeJSON(a.path(specFile), s)
+	})
 }
 
 func (c Command) grace() time.Duration { return cmp.Or(c.Grace, 10*time.Second) }
