@@ -1,0 +1,424 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/visutility/visutility"
+)
+
+// A player plays the inference layer: every week it forecasts with the champion
+// of the day, and when the week is over it tells the server how wrong it was.
+type player struct {
+	client *client
+	screen *screen
+	stream *Stream
+	pace   time.Duration // of a week
+	weeks  int           // at most this many; 0 for all
+
+	champion visutility.Version
+	model    *Model // the champion's
+	first    *Model // what would still serve had nothing been retrained
+	lastRun  string // the newest run that has been told of
+	lastWord string // the newest decision that has been told of
+	tally    tally
+}
+
+// A tally is what the summary is made from. live and never are sums over weeks.
+type tally struct {
+	weeks                      int
+	live, never                float64
+	promoted, rejected, failed int
+}
+
+// replay is the subcommand.
+func replay(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("replay", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	server := flags.String("server", cmp.Or(getenv("VISUTILITY_SERVER"), "http://127.0.0.1:8080"), "the server's address (default $VISUTILITY_SERVER)")
+	tokenFile := flags.String("token-file", getenv("VISUTILITY_TOKEN_FILE"), "file with the server's token (default $VISUTILITY_TOKEN_FILE, else the token in $VISUTILITY_TOKEN)")
+	data := flags.String("data", "", `the CSV file of hours, plain or gzipped; "generated" for the generated stream (default $BIKE_DATA); the server needs the same BIKE_DATA`)
+	pace := flags.Duration("pace", 400*time.Millisecond, "how long a week takes")
+	weeks := flags.Int("weeks", 0, "stop after this many weeks (default: play all)")
+	if err := parse(flags, args); err != nil {
+		return err
+	}
+	token := getenv("VISUTILITY_TOKEN")
+	if *tokenFile != "" {
+		b, err := os.ReadFile(*tokenFile)
+		if err != nil {
+			return fmt.Errorf("read the token: %w", err)
+		}
+		token = string(b)
+	}
+	if !strings.Contains(*server, "://") {
+		*server = "http://" + *server
+	}
+	stream, err := openStream(*data, getenv)
+	if err != nil {
+		return err
+	}
+	p := &player{
+		client: &client{
+			base: strings.TrimRight(*server, "/"), token: strings.TrimSpace(token),
+			http:  &http.Client{Timeout: 30 * time.Second},
+			pause: 50 * time.Millisecond, patience: 30 * time.Second,
+		},
+		screen: newScreen(stdout), stream: stream, pace: *pace, weeks: *weeks,
+	}
+	return p.play(ctx)
+}
+
+// play plays all weeks and sums up. When ctx ends it sums up what there was.
+func (p *player) play(ctx context.Context) error {
+	p.screen.line(p.screen.paint(bold, "Bike demand, week by week") + "  " +
+		p.screen.paint(faint, p.stream.Source+" → "+p.client.base))
+	err := p.playWeeks(ctx)
+	p.screen.clear()
+	stopped := ctx.Err() != nil
+	if err != nil && !stopped {
+		return err
+	}
+	if stopped {
+		p.screen.line("\nStopped. The same command goes on from here.")
+	}
+	p.sumUp()
+	return nil
+}
+
+func (p *player) playWeeks(ctx context.Context) error {
+	if err := p.client.ready(ctx); err != nil {
+		return err
+	}
+	start, err := p.begin(ctx)
+	if err != nil {
+		return err
+	}
+	for from := start; !from.Add(week).After(p.stream.End()); from = from.Add(week) {
+		if p.weeks > 0 && p.tally.weeks >= p.weeks {
+			return nil
+		}
+		tick := time.NewTimer(p.pace)
+		if err := p.week(ctx, from); err != nil {
+			tick.Stop()
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			tick.Stop()
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// begin sees to it that there is a champion, and returns the beginning of the
+// first week that neither it nor the server has seen: a replay that was
+// stopped goes on, and a model is never scored on what it was trained on.
+func (p *player) begin(ctx context.Context) (time.Time, error) {
+	eight := p.stream.Start().Add(firstWeeks * week)
+	var err error
+	p.first, err = fit(p.stream.Digest, p.stream.Between(p.stream.Start(), eight), func(int) error { return ctx.Err() })
+	if err != nil {
+		return time.Time{}, err
+	}
+	switch err := p.reload(ctx); {
+	case refused(err, http.StatusNotFound):
+		if err := p.firstTraining(ctx); err != nil {
+			return time.Time{}, err
+		}
+	case err != nil:
+		return time.Time{}, err
+	}
+	if err := p.catchUp(ctx); err != nil {
+		return time.Time{}, err
+	}
+	m, err := p.client.model(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	known := p.model.To
+	if seen := m.seen(); seen.After(known) {
+		known = seen
+	}
+	start := eight
+	for start.Before(known) {
+		start = start.Add(week)
+	}
+	if start.Add(week).After(p.stream.End()) {
+		p.screen.line("All weeks have been played on this server. To play again, start one with a new data directory:\n  visutility serve --policies . --data $(mktemp -d)")
+	}
+	return start, nil
+}
+
+// firstTraining asks for the first version, and waits until it is the champion.
+func (p *player) firstTraining(ctx context.Context) error {
+	p.screen.line(fmt.Sprintf("There is no champion yet: asking for a first training, on the first %d weeks", firstWeeks))
+	run, err := p.client.trigger(ctx, "there is no champion yet")
+	if refused(err, http.StatusConflict) { // somebody has asked already
+		no := err
+		if run, err = p.client.newestRun(ctx); err == nil && !run.State.Active() {
+			err = no
+		}
+	}
+	if refused(err, http.StatusNotFound) {
+		return fmt.Errorf("%w; does the server have bike-demand.yaml? Start it with: visutility serve --policies .", err)
+	}
+	if err != nil {
+		return err
+	}
+	if run, err = p.follow(ctx, run.ID); err != nil {
+		return err
+	}
+	if !serves(run) {
+		return fmt.Errorf("the first training ended as %s: %s (see: visutility logs %s)", run.State, why(run), run.ID)
+	}
+	if err := p.settle(ctx, run); err != nil {
+		return err
+	}
+	p.screen.line(fmt.Sprintf("%s is the first champion; its error on two weeks held out was %.3f", p.champion.ID, p.champion.Metrics[metric]))
+	return nil
+}
+
+// catchUp takes note of what the server did before: only later runs and
+// decisions are the replay's. It waits for a run that is still under way.
+func (p *player) catchUp(ctx context.Context) error {
+	run, err := p.client.newestRun(ctx)
+	if err != nil {
+		return err
+	}
+	if run.State.Active() && run.ID != "" {
+		if run, err = p.follow(ctx, run.ID); err != nil {
+			return err
+		}
+		if err := p.settle(ctx, run); err != nil {
+			return err
+		}
+	}
+	decision, err := p.client.newestDecision(ctx)
+	p.lastRun, p.lastWord = run.ID, decision.ID
+	return err
+}
+
+// week plays one week: score, publish, and see what the server makes of it.
+func (p *player) week(ctx context.Context, from time.Time) error {
+	end := from.Add(week)
+	hours := p.stream.Between(from, end)
+	if len(hours) == 0 {
+		return nil
+	}
+	value, err := p.model.score(hours)
+	if err != nil {
+		return err
+	}
+	never, err := p.first.score(hours)
+	if err != nil {
+		return err
+	}
+	event := visutility.Event{
+		Model: modelName, Metric: metric, Value: value, Time: end,
+		Count: uint64(len(hours)), Version: p.champion.ID,
+	}
+	key := fmt.Sprintf("%s/%s/%s/%s", modelName, p.stream.Digest, end.Format(time.DateOnly), p.champion.ID)
+	if err := p.client.publish(ctx, key, event); err != nil {
+		return err
+	}
+	p.screen.move(fmt.Sprintf("%s  %5.3f %s", end.Format(time.DateOnly), value, p.screen.bar(value)))
+	if err := p.folded(ctx, end); err != nil {
+		return err
+	}
+	fired, note, err := p.consequence(ctx)
+	if err != nil {
+		return err
+	}
+	p.tally.weeks++
+	p.tally.live += value
+	p.tally.never += never
+	p.screen.week(end, value, fired, note)
+	return nil
+}
+
+// folded waits until the server has taken the event of that time into account.
+func (p *player) folded(ctx context.Context, end time.Time) error {
+	return p.await(ctx, "the server took the event but does not read it (see: visutility models)", func() (bool, error) {
+		m, err := p.client.model(ctx)
+		return !m.seen().Before(end), err
+	})
+}
+
+// consequence finds out what the server made of the week's event, waits for
+// the run to end if it opened one (time would pass in reality, too), and says it in a few words.
+func (p *player) consequence(ctx context.Context) (fired bool, note string, err error) {
+	run, err := p.client.newestRun(ctx)
+	if err != nil {
+		return false, "", err
+	}
+	if run.ID == p.lastRun {
+		note, err = p.heldBack(ctx)
+		return false, note, err
+	}
+	p.lastRun = run.ID
+	if run, err = p.follow(ctx, run.ID); err != nil {
+		return true, "", err
+	}
+	if err := p.settle(ctx, run); err != nil {
+		return true, "", err
+	}
+	switch {
+	case serves(run):
+		p.tally.promoted++
+		note = fmt.Sprintf("retrained: %s serves, %s", run.Version, comparison(run, "<"))
+	case run.State == visutility.Rejected:
+		p.tally.rejected++
+		note = "retrained: rejected, " + comparison(run, "≥")
+	default:
+		p.tally.failed++
+		note = fmt.Sprintf("retraining %s: %s", run.State, why(run))
+	}
+	return true, note + "  " + p.screen.paint(faint, run.ID), nil
+}
+
+// heldBack says which guardrail kept the server from opening a run, if one did just now.
+func (p *player) heldBack(ctx context.Context) (string, error) {
+	d, err := p.client.newestDecision(ctx)
+	if err != nil || d.ID == p.lastWord {
+		return "", err
+	}
+	p.lastWord = d.ID
+	if d.Outcome != visutility.Suppressed {
+		return "", nil
+	}
+	return "held back by " + strings.ReplaceAll(d.SuppressedBy, "_", " "), nil
+}
+
+// follow waits for a run to end, however long it takes: the model is the
+// server's to train. A run that is only being watched any more has done its part.
+func (p *player) follow(ctx context.Context, id string) (visutility.Run, error) {
+	told := false
+	for {
+		run, err := p.client.run(ctx, id)
+		if err != nil || !run.State.Active() {
+			return run, err
+		}
+		if run.State == visutility.AwaitingApproval && !told {
+			told = true
+			p.screen.line("waiting for a person: visutility approve " + id)
+		}
+		p.screen.move(fmt.Sprintf("            %s %3.0f %%  %s", run.State, 100*run.Progress, run.Message))
+		if err := sleep(ctx, p.client.pause); err != nil {
+			return run, err
+		}
+	}
+}
+
+// settle waits until the server's fold knows that the run is over (only then
+// may the next event open another) and takes up the champion of now.
+func (p *player) settle(ctx context.Context, run visutility.Run) error {
+	err := p.await(ctx, "the server does not take notice of the end of run "+run.ID, func() (bool, error) {
+		m, err := p.client.model(ctx)
+		return m.ActiveRun == "" && (!serves(run) || m.Champion == run.Version), err
+	})
+	if err != nil {
+		return err
+	}
+	return p.reload(ctx)
+}
+
+// await asks again and again until done, for as long as the client's patience lasts.
+func (p *player) await(ctx context.Context, complaint string, done func() (bool, error)) error {
+	giveUp := time.Now().Add(p.client.patience)
+	for {
+		if ok, err := done(); ok || err != nil {
+			return err
+		}
+		if time.Now().After(giveUp) {
+			return errors.New(complaint)
+		}
+		if err := sleep(ctx, p.client.pause); err != nil {
+			return err
+		}
+	}
+}
+
+// reload takes up the server's champion.
+func (p *player) reload(ctx context.Context) error {
+	v, err := p.client.champion(ctx)
+	if err != nil {
+		return err
+	}
+	if v.ID == p.champion.ID {
+		return nil
+	}
+	m, err := loadArtifact(v.Artifact)
+	if err != nil {
+		return fmt.Errorf("load champion %s: %w", v.ID, err)
+	}
+	if m.Digest != p.stream.Digest {
+		return fmt.Errorf("champion %s was trained on other data than %s: give the server and the replay the same BIKE_DATA, and the server a new data directory", v.ID, p.stream.Source)
+	}
+	p.champion, p.model = v, m
+	return nil
+}
+
+// serves reports whether a run ended well: its version is the champion.
+func serves(r visutility.Run) bool {
+	return r.State == visutility.Succeeded || r.State == visutility.Watching
+}
+
+// comparison says what challenger and champion scored on the same hours.
+func comparison(r visutility.Run, sign string) string {
+	if r.Artifact == nil {
+		return why(r)
+	}
+	champion, ok := r.Artifact.ChampionMetrics[metric]
+	if !ok {
+		return fmt.Sprintf("%.3f on its hold-out", r.Artifact.Metrics[metric])
+	}
+	return fmt.Sprintf("%.3f %s %.3f on the same hours", r.Artifact.Metrics[metric], sign, champion)
+}
+
+// why is the server's own word on how a run ended.
+func why(r visutility.Run) string {
+	if r.Report != nil && r.Report.Reason != "" {
+		return r.Report.Reason
+	}
+	return cmp.Or(r.Error, "no reason given")
+}
+
+// sumUp prints what came of it all and what to look at next.
+func (p *player) sumUp() {
+	if t := p.tally; t.weeks > 0 {
+		n := float64(t.weeks)
+		p.screen.line("")
+		p.screen.line(fmt.Sprintf("%d weeks, mean weekly WMAPE", t.weeks))
+		p.screen.line(fmt.Sprintf("  as played        %5.1f %%  %s  %s", 100*t.live/n, p.screen.paint(calm, p.screen.bar(t.live/n)), t.runs()))
+		p.screen.line(fmt.Sprintf("  never retrained  %5.1f %%  %s", 100*t.never/n, p.screen.paint(alarm, p.screen.bar(t.never/n))))
+	}
+	p.screen.line("\nNext:")
+	for _, c := range [][2]string{
+		{"visutility explain " + modelName, "what the policy thinks now, and why"},
+		{"visutility runs --model " + modelName, "every retraining, and what became of it"},
+		{"visutility decisions --model " + modelName, "every decision, with its evidence"},
+		{"visutility versions " + modelName, "where the champion comes from"},
+	} {
+		p.screen.line(fmt.Sprintf("  %-44s %s", c[0], p.screen.paint(faint, c[1])))
+	}
+	p.screen.line("  or open " + p.client.base)
+}
+
+func (t tally) runs() string {
+	text := fmt.Sprintf("%d retrainings: %d promoted, %d rejected", t.promoted+t.rejected+t.failed, t.promoted, t.rejected)
+	if t.failed > 0 {
+		text += fmt.Sprintf(", %d failed", t.failed)
+	}
+	return text
+}
