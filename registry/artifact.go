@@ -48,7 +48,7 @@ func (b *Builtin) source(v *visutility.Version) (*source, error) {
 	case !inside:
 		return nil, nil
 	}
-	if v.Run == "" || !filepath.IsLocal(v.Run) || filepath.Base(v.Run) != v.Run || !within(filepath.Join(runs, v.Run), abs) {
+	if v.Run == "." || !filepath.IsLocal(v.Run) || filepath.Base(v.Run) != v.Run || !within(filepath.Join(runs, v.Run), abs) {
 		return nil, visutility.Invalidf("artifact.uri", "outside", "%q is not in the directory of run %q", v.Artifact.URI, v.Run)
 	}
 	dir := filepath.Join(runs, v.Run)
