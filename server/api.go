@@ -1,0 +1,155 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"reflect"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/visutility/visutility/store"
+)
+
+// maxActionBody bounds the small bodies of actions, in bytes.
+const maxActionBody = 64 << 10
+
+// routes is the one table of everything that is served.
+func (s *server) routes() (*http.ServeMux, error) {
+	mux := http.NewServeMux()
+	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
+	api := humago.New(mux, huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI:    "3.1.0",
+			Info:       &huma.Info{Title: "VisuTility", Version: s.Version, Description: "Watches the quality of models in production and retrains the ones that need it."},
+			Components: &huma.Components{Schemas: registry, SecuritySchemes: map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}}},
+			Security:   []map[string][]string{{"token": {}}},
+		},
+		Formats:                      map[string]huma.Format{"application/json": huma.DefaultJSONFormat},
+		DefaultFormat:                "application/json",
+		RejectUnknownQueryParameters: true,
+	})
+	s.modelRoutes(api)
+	s.versionRoutes(api)
+	s.decisionRoutes(api)
+	s.runRoutes(api)
+	s.policyRoutes(api)
+	s.plainRoutes(mux, api)
+	if err := s.schemaRoutes(mux, registry); err != nil {
+		return nil, err
+	}
+	documentErrors(api.OpenAPI())
+	document, err := json.MarshalIndent(api.OpenAPI(), "", " ")
+	if err != nil {
+		return nil, fmt.Errorf("writing the OpenAPI document: %w", err)
+	}
+	mux.HandleFunc("GET "+apiPath+"/openapi.json", fixed("application/openapi+json", document))
+	if s.UI != nil {
+		mux.Handle("GET /", s.pages())
+	}
+	return mux, nil
+}
+
+// plainRoutes are those that huma cannot carry: streams, and what must be lean.
+func (s *server) plainRoutes(mux *http.ServeMux, api huma.API) {
+	for _, route := range s.plain() {
+		mux.HandleFunc(route.method+" "+route.path, route.handle)
+		if route.doc != nil {
+			route.doc.Method, route.doc.Path = route.method, route.path
+			api.OpenAPI().AddOperation(route.doc)
+		}
+	}
+}
+
+// register adds a route that huma checks the input of and documents. Errors of handle become problems.
+func register[I, O any](s *server, api huma.API, op huma.Operation, handle func(context.Context, *I) (*O, error)) {
+	op.Path = apiPath + op.Path
+	op.MaxBodyBytes = maxActionBody
+	op.BodyReadTimeout = -1 // every body has its time limit: see timedBody
+	huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {
+		out, err := handle(ctx, in)
+		if err != nil {
+			return nil, s.report(ctx, err)
+		}
+		return out, nil
+	})
+}
+
+// get and post describe a route in one line.
+func get(id, path, summary string) huma.Operation {
+	return huma.Operation{OperationID: id, Method: http.MethodGet, Path: path, Summary: summary}
+}
+
+func post(id, path, summary string) huma.Operation {
+	return huma.Operation{OperationID: id, Method: http.MethodPost, Path: path, Summary: summary}
+}
+
+// act runs an action, which may wait for the fold, but not for ever.
+func act[T any](ctx context.Context, s *server, f func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.ActionWait)
+	defer cancel()
+	return f(ctx)
+}
+
+// A reply is a body with status 200.
+type reply[T any] struct{ Body T }
+
+// A pageOf is a page of a list.
+type pageOf[T any] struct {
+	Items []T    `json:"items" nullable:"false"`
+	Next  string `json:"next" doc:"The cursor of the next page; empty at the end."`
+}
+
+// page makes a page, with an empty list rather than null.
+func page[T any](items []T, next string) *reply[pageOf[T]] {
+	if items == nil {
+		items = []T{}
+	}
+	return &reply[pageOf[T]]{pageOf[T]{items, next}}
+}
+
+// paging are the parameters of every list.
+type paging struct {
+	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"How many items at most."`
+	Cursor string `query:"cursor" maxLength:"4096" doc:"The next of the page before."`
+}
+
+func (p paging) page() store.Page { return store.Page{Cursor: p.Cursor, Limit: p.Limit} }
+
+// actor says who asks and why.
+type actor struct {
+	By     string `json:"by,omitempty" maxLength:"256" doc:"Who asks. Defaults to api."`
+	Reason string `json:"reason,omitempty" maxLength:"1024" doc:"Why."`
+}
+
+// asker says who asks.
+type asker struct {
+	By string `json:"by,omitempty" maxLength:"256" doc:"Who asks. Defaults to api."`
+}
+
+// who is the name to record.
+func who(by string) string {
+	if by = strings.TrimSpace(by); by == "" {
+		return "api"
+	}
+	return by
+}
+
+// documentErrors describes the errors of all operations: they are problems.
+func documentErrors(doc *huma.OpenAPI) {
+	schema := doc.Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")
+	for _, item := range doc.Paths {
+		for _, op := range []*huma.Operation{item.Get, item.Post} {
+			if op != nil {
+				op.Responses["default"] = &huma.Response{
+					Description: "A problem: 4xx says what to mend, 429 and 503 when to try again.",
+					Content:     map[string]*huma.MediaType{problemType: {Schema: schema}},
+				}
+			}
+		}
+	}
+	delete(doc.Components.Schemas.Map(), "ErrorModel") // huma's own, a part of Problem
+}

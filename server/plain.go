@@ -1,0 +1,125 @@
+package server
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// A plainRoute is a route that huma does not carry, with its part of the OpenAPI document, if any.
+type plainRoute struct {
+	method, path string
+	handle       http.HandlerFunc
+	doc          *huma.Operation
+}
+
+func (s *server) plain() []plainRoute {
+	metrics := promhttp.HandlerFor(s.Registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+	return []plainRoute{
+		{"GET", "/healthz", s.getHealth, nil},
+		{"GET", "/readyz", s.getReady, nil},
+		{"GET", "/metrics", metrics.ServeHTTP, nil},
+		{"POST", apiPath + "/metrics", s.postMetrics, metricsDoc()},
+		{"GET", apiPath + "/events", s.getEvents, eventsDoc()},
+		{"GET", apiPath + "/runs/{run}/logs", s.getLogs, logsDoc()},
+		{"POST", apiPath + "/runs/{run}/callback", s.postCallback, callbackDoc()},
+	}
+}
+
+func param(in, name, kind, text string) *huma.Param {
+	return &huma.Param{Name: name, In: in, Description: text, Required: in == "path", Schema: &huma.Schema{Type: kind}}
+}
+
+func content(contentType string, schema *huma.Schema) map[string]*huma.MediaType {
+	return map[string]*huma.MediaType{contentType: {Schema: schema}}
+}
+
+func metricsDoc() *huma.Operation {
+	str := func(text string) *huma.Schema {
+		return &huma.Schema{Type: "string", Description: text, MaxLength: new(256)}
+	}
+	event := &huma.Schema{
+		Type: "object", AdditionalProperties: false, Required: []string{"model", "metric", "value"},
+		Properties: map[string]*huma.Schema{
+			"model":  str("The model that was measured."),
+			"metric": str("What was measured: accuracy, drift_score, or any other name."),
+			"value":  {Type: "number", Description: "The measurement, finite."},
+			"time": {Description: "When it was true. Defaults to now. A number below 1e11 is Unix seconds, from there on milliseconds.",
+				OneOf: []*huma.Schema{{Type: "string", Format: "date-time"}, {Type: "number"}}},
+			"count":   {Type: "integer", Minimum: new(0.0), Description: "The samples behind the value. Defaults to 1."},
+			"version": str("The version of the model that was measured."),
+			"labels":  {Type: "object", AdditionalProperties: str(""), Description: "Tell segments of a model apart: at most 16."},
+		},
+	}
+	return &huma.Operation{
+		OperationID: "post-metrics", Summary: "Send metric events",
+		Description: "All events of a body are accepted or none. When it answers 200 they are on disk. At most 16 MiB after decompression.",
+		Parameters: []*huma.Param{
+			param("header", "Idempotency-Key", "string", "Up to 256 printable characters. A second body with the same key within ten minutes is accepted and not counted again."),
+			param("header", "Content-Encoding", "string", "gzip or zstd."),
+		},
+		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+			"application/json":     {Schema: &huma.Schema{OneOf: []*huma.Schema{event, {Type: "array", Items: event}}}},
+			"application/x-ndjson": {Schema: event},
+		}},
+		Responses: map[string]*huma.Response{"200": {Description: "Accepted and on disk.", Content: content("application/json", &huma.Schema{
+			Type: "object", Required: []string{"accepted"}, AdditionalProperties: false,
+			Properties: map[string]*huma.Schema{"accepted": {Type: "integer", Description: "How many events."}},
+		})}},
+	}
+}
+
+func eventsDoc() *huma.Operation {
+	return &huma.Operation{
+		OperationID: "stream-events", Summary: "Stream what happens, as server-sent events",
+		Description: "id is a sequence number, event the kind (decision, run, progress, alias, model, policy), data the activity as JSON. A comment comes every 15 seconds.",
+		Parameters: []*huma.Param{
+			param("header", "Last-Event-ID", "integer", "Resume after this event."),
+			param("query", "after", "integer", "The same, for a first connection. Defaults to now."),
+		},
+		Responses: map[string]*huma.Response{"200": {Description: "The stream.", Content: content("text/event-stream", &huma.Schema{Type: "string"})}},
+	}
+}
+
+func logsDoc() *huma.Operation {
+	return &huma.Operation{
+		OperationID: "get-logs", Summary: "Get the end of the log of a run's newest attempt",
+		Parameters: []*huma.Param{
+			param("path", "run", "string", "The id of the run."),
+			param("query", "follow", "boolean", "Go on with what is written until the training is over."),
+			param("query", "tail", "integer", "How many bytes of what is there. Defaults to 1 MiB, at most 64 MiB."),
+		},
+		Responses: map[string]*huma.Response{"200": {Description: "The log. The header Visutility-Log-Skipped says how many bytes came before.", Content: content("text/plain", &huma.Schema{Type: "string"})}},
+	}
+}
+
+func callbackDoc() *huma.Operation {
+	return &huma.Operation{
+		OperationID: "post-callback", Summary: "Tell how a webhook's training goes",
+		Description: "For webhook trainers, with the token that came with the job as bearer token. The body is of at most 1 MiB.",
+		Parameters:  []*huma.Param{param("path", "run", "string", "The id of the run.")},
+		RequestBody: &huma.RequestBody{Required: true, Content: content("application/json", &huma.Schema{Type: "object"})},
+		Responses:   map[string]*huma.Response{"204": {Description: "Taken."}},
+	}
+}
+
+// pages serves the web interface. Its routes are in the fragment, so there are only files.
+func (s *server) pages() http.Handler {
+	files := http.FileServerFS(s.UI)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/api/") || strings.HasSuffix(r.URL.Path, "/index.html") {
+			writeProblem(w, newProblem(http.StatusNotFound, "not_found", "there is nothing here"))
+			return
+		}
+		h := w.Header()
+		h["Content-Security-Policy"] = pagePolicy
+		if strings.HasPrefix(r.URL.Path, "/assets/") {
+			h.Set("Cache-Control", "public, max-age=31536000, immutable") // their names hold a digest
+		} else {
+			h.Set("Cache-Control", "no-cache")
+		}
+		files.ServeHTTP(w, r)
+	})
+}
