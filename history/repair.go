@@ -28,15 +28,12 @@ func (h *History) openDatabase() (positionFile, error) {
 	if err != nil {
 		return f, err
 	}
-	repaired, err := h.tryDatabase(dir)
-	if damaged(err) {
-		h.options.Logger.Error("history is damaged; moving unreadable blocks aside", "error", err)
-		if err := h.moveBlocksAside(dir); err != nil {
-			return f, err
-		}
-		repaired = true
-		_, err = h.tryDatabase(dir)
+	// A single bad block would keep the database from opening.
+	moved, err := h.moveBlocksAside(dir)
+	if err != nil {
+		return f, err
 	}
+	repaired, err := h.tryDatabase(dir)
 	if damaged(err) {
 		h.options.Logger.Error("history cannot be read; building it again from the log", "error", err)
 		if err := h.moveAside(dir, ""); err != nil {
@@ -51,7 +48,7 @@ func (h *History) openDatabase() (positionFile, error) {
 	if err != nil {
 		return f, err
 	}
-	if repaired {
+	if repaired || moved {
 		f = f.rewound()
 		h.options.Logger.Warn("history was damaged and has been repaired; reading the log again to fill it", "since", f.Marks[0].Time)
 		err = writePositions(h.options.Dir, f)
@@ -59,14 +56,20 @@ func (h *History) openDatabase() (positionFile, error) {
 	return f, err
 }
 
-// openPositions reads position.json. Rows in a database without positions would be added to
-// when they are read again, so such a database is moved aside.
+// openPositions reads position.json. It and the database have a meaning only together: rows without
+// positions would be added to when they are read again, and are moved aside; positions without rows are forgotten.
 func (h *History) openPositions(database string) (positionFile, error) {
 	f, err := readPositions(h.options.Dir)
-	if err == nil || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errUnreadable) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errUnreadable) {
 		return f, err
 	}
-	if _, statErr := os.Stat(database); statErr == nil {
+	_, statErr := os.Stat(database)
+	switch {
+	case err == nil && statErr == nil:
+		return f, nil
+	case err == nil && len(f.Positions) > 0:
+		h.options.Logger.Error("history has lost its database; building it again from the log", "error", statErr)
+	case err != nil && statErr == nil:
 		h.options.Logger.Error("history has no positions; building it again from the log", "error", err)
 		if err := h.moveAside(database, ""); err != nil {
 			return f, err
@@ -118,14 +121,14 @@ func damaged(err error) bool {
 		return false
 	}
 	errno, ok := errors.AsType[syscall.Errno](err)
-	return !ok || errno == syscall.ENOENT
+	return !ok || errno == syscall.ENOENT || errno == syscall.ENOTDIR || errno == syscall.EISDIR
 }
 
-// moveBlocksAside moves the blocks aside that cannot be opened.
-func (h *History) moveBlocksAside(dir string) error {
+// moveBlocksAside moves the blocks aside that cannot be opened, and tells whether there were any.
+func (h *History) moveBlocksAside(dir string) (moved bool, err error) {
 	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("look for damaged blocks: %w", err)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("look for damaged blocks: %w", err)
 	}
 	for _, e := range entries {
 		if !e.IsDir() || len(e.Name()) != blockNameLength {
@@ -139,11 +142,13 @@ func (h *History) moveBlocksAside(dir string) error {
 		if !damaged(err) {
 			continue
 		}
+		h.options.Logger.Error("a block of the history cannot be read", "error", err)
 		if err := h.moveAside(path, e.Name()); err != nil {
-			return err
+			return moved, err
 		}
+		moved = true
 	}
-	return nil
+	return moved, nil
 }
 
 // moveAside moves a file or directory out of the history, to a directory beside it that is named for the time.

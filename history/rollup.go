@@ -116,7 +116,9 @@ func (h *History) cutBefore(ctx context.Context, p *partition, e *visutility.Ent
 	switch {
 	case !p.begun:
 		p.begun, p.cut, p.swept = true, next, next
-	case next != p.cut: // and not just greater: the clock of the log may be set back
+	// A clock set back a little is waited for, as the numbers of cuts must not come again; one
+	// that had been far ahead is not.
+	case next > p.cut, next < p.cut-idleCuts:
 		if err := h.write(ctx, p); err != nil {
 			return err
 		}
