@@ -6,46 +6,14 @@ import (
 	"net/url"
 	"os"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/visutility/visutility"
 )
-
-// The answers of the API, as far as tables show them; -o json shows all that
-// the server said.
 
 // A list is a page of things and the cursor of the next page, "" on the last.
 type list[T any] struct {
 	Items []T    `json:"items"`
 	Next  string `json:"next"`
-}
-
-type model struct {
-	Name      string             `json:"name"`
-	Champion  string             `json:"champion"`
-	Paused    bool               `json:"paused"`
-	PausedBy  string             `json:"paused_by"`
-	Reason    string             `json:"paused_reason"`
-	Verdict   visutility.Verdict `json:"verdict"`
-	Policies  []string           `json:"policies"`
-	Events    int64              `json:"events"`
-	Metrics   []metric           `json:"metrics"`
-	LastEvent time.Time          `json:"last_event_at"`
-	ActiveRun string             `json:"active_run"`
-	Decision  string             `json:"last_decision"`
-}
-
-type metric struct {
-	Name     string    `json:"name"`
-	Last     float64   `json:"last"`
-	LastTime time.Time `json:"last_time"`
-	Count    int64     `json:"count"`
-}
-
-type runDetail struct {
-	visutility.Run
-	Transitions []visutility.Transition `json:"transitions"`
 }
 
 // paging is the flags of a command that lists.

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/visutility/visutility/server"
 )
 
 const (
@@ -92,15 +94,7 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // An apiError is a refusal by the server: an RFC 9457 problem.
 type apiError struct {
-	Status int    `json:"status"`
-	Title  string `json:"title"`
-	Detail string `json:"detail"`
-	Errors []struct {
-		Location string `json:"location"`
-		Message  string `json:"message"`
-		Value    any    `json:"value"`
-	} `json:"errors"`
-
+	server.Problem
 	retryAfter time.Duration
 }
 
@@ -276,12 +270,12 @@ func (e quiet) Unwrap() error { return e.cause }
 func problem(resp *http.Response) error {
 	e := &apiError{}
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20)) // the status alone will do
-	if json.Unmarshal(body, e) != nil || e.Title == "" && e.Detail == "" {
+	if json.Unmarshal(body, &e.Problem) != nil || e.Title == "" && e.Detail == "" {
 		text := strings.TrimSpace(string(body))
 		if len(text) > 200 || strings.HasPrefix(text, "<") {
 			text = ""
 		}
-		*e = apiError{Detail: strings.TrimSpace(fmt.Sprintf("the server answered %s %s", resp.Status, text))}
+		e.Problem = server.Problem{Detail: strings.TrimSpace(fmt.Sprintf("the server answered %s %s", resp.Status, text))}
 	}
 	e.Status = resp.StatusCode
 	e.retryAfter = retryAfter(resp.Header.Get("Retry-After"), time.Now())

@@ -5,6 +5,7 @@ import (
 
 	"charm.land/lipgloss/v2/tree"
 	"github.com/spf13/cobra"
+
 	"github.com/visutility/visutility"
 )
 

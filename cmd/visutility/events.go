@@ -14,20 +14,9 @@ import (
 
 	"charm.land/lipgloss/v2"
 	"github.com/spf13/cobra"
-)
 
-// An activity is one line of what happens.
-type activity struct {
-	Seq   int64     `json:"seq"`
-	Time  time.Time `json:"time"`
-	Kind  string    `json:"kind"`
-	Model string    `json:"model"`
-	ID    string    `json:"id"`
-	Data  struct {
-		State, Outcome, Verdict, Reason, Message, Note string
-		Progress                                       float64
-	} `json:"data"`
-}
+	"github.com/visutility/visutility/store"
+)
 
 func eventsCommand() *cobra.Command {
 	var (
@@ -122,25 +111,42 @@ func printActivity(w io.Writer, data []byte, asJSON bool) error {
 		_, err := fmt.Fprintf(w, "%s\n", data)
 		return err
 	}
-	var a activity
+	var a store.Activity
 	if err := json.Unmarshal(data, &a); err != nil {
 		return fmt.Errorf("the server's event is not understood: %w", err)
 	}
 	_, err := lipgloss.Fprintln(w, strings.TrimRight(fmt.Sprintf("%s  %-8s  %s  %s  %s",
-		a.Time.Local().Format(time.TimeOnly), a.Kind, a.Model, a.ID, a.summary()), " "))
+		a.Time.Local().Format(time.TimeOnly), a.Kind, a.Model, a.ID, summary(a)), " "))
 	return err
 }
 
 // summary is what an activity is about, in a few words.
-func (a activity) summary() string {
-	var parts []string
-	for _, s := range []string{a.Data.State, a.Data.Verdict, a.Data.Outcome, a.Data.Reason, a.Data.Note, a.Data.Message} {
-		if s != "" {
-			parts = append(parts, paint(s))
+func summary(a store.Activity) string {
+	// Of all kinds of activity, what people want to know.
+	var data struct {
+		State, Verdict, Outcome, Reason, Message, To, From, Revision, By string
+		Progress                                                         float64
+		Paused                                                           *bool
+	}
+	if json.Unmarshal(a.Data, &data) != nil {
+		return string(a.Data)
+	}
+	switch a.Kind {
+	case store.ActivityDecision:
+		return paint(data.Verdict) + ", " + paint(data.Outcome) + ": " + data.Reason
+	case store.ActivityRun:
+		return paint(data.State)
+	case store.ActivityProgress:
+		return fmt.Sprintf("%.0f%%  %s", 100*data.Progress, data.Message)
+	case store.ActivityAlias:
+		return fmt.Sprintf("%s, was %s", data.To, orDash(data.From))
+	case store.ActivityModel:
+		if data.Paused != nil && *data.Paused {
+			return paint("paused") + " by " + data.By + ": " + data.Reason
 		}
+		return ""
+	case store.ActivityPolicy:
+		return "revision " + data.Revision
 	}
-	if a.Kind == "progress" {
-		parts = append(parts, fmt.Sprintf("%.0f%%", 100*a.Data.Progress))
-	}
-	return strings.Join(parts, "  ")
+	return ""
 }

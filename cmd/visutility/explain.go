@@ -6,6 +6,7 @@ import (
 	"charm.land/lipgloss/v2"
 	"charm.land/lipgloss/v2/tree"
 	"github.com/spf13/cobra"
+
 	"github.com/visutility/visutility/trigger"
 )
 

@@ -259,12 +259,19 @@ func finite(s string) (float64, error) {
 	return f, nil
 }
 
-// parseTime reads RFC 3339, or a date with or without a time, which is UTC then.
+// parseTime reads RFC 3339, a date with or without a time, which is UTC then, or
+// Unix time: like the server it takes numbers below 1e11 for seconds, others for milliseconds.
 func parseTime(s string) (time.Time, error) {
+	if f, err := finite(s); err == nil && math.Abs(f) < 1e15 {
+		if f < 1e11 {
+			f *= 1000
+		}
+		return time.UnixMilli(int64(math.Round(f))).UTC(), nil
+	}
 	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", time.DateTime, time.DateOnly} {
 		if t, err := time.Parse(layout, s); err == nil {
 			return t, nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("%q is not a time such as 2026-11-23T10:15:00Z or 2026-11-23", s)
+	return time.Time{}, fmt.Errorf("%q is not a time such as 2026-11-23T10:15:00Z, 2026-11-23 or 1795428900", s)
 }

@@ -51,7 +51,10 @@ func TestReadRecords(t *testing.T) {
 		{"CSV, strange column", "model,metric,value,when\n", "error: line 1: column \"when\" is not understood; the header may have model, metric, value, time, count, version and label_<name>\n"},
 		{"CSV, bad number", "model,metric,value\nm,x,1\nm,x,abc\n", "2 {\"metric\":\"x\",\"model\":\"m\",\"value\":1}\nerror: line 3: value: \"abc\" is not a number\n"},
 		{"CSV, not finite", "model,metric,value\nm,x,NaN\n", "error: line 2: value: is NaN; send a finite number or nothing\n"},
-		{"CSV, bad time", "model,metric,value,time\nm,x,1,yesterday\n", "error: line 2: time: \"yesterday\" is not a time such as 2026-11-23T10:15:00Z or 2026-11-23\n"},
+		{"CSV, bad time", "model,metric,value,time\nm,x,1,yesterday\n", "error: line 2: time: \"yesterday\" is not a time such as 2026-11-23T10:15:00Z, 2026-11-23 or 1795428900\n"},
+		{"CSV, Unix times", "model,metric,value,time\nm,x,1,1795428900\nm,x,1,1795428900123\n",
+			"2 timed {\"metric\":\"x\",\"model\":\"m\",\"time\":\"2026-11-23T10:15:00Z\",\"value\":1}\n" +
+				"3 timed {\"metric\":\"x\",\"model\":\"m\",\"time\":\"2026-11-23T10:15:00.123Z\",\"value\":1}\n"},
 		{"CSV, cells missing", "model,metric,value\nm,x\n", "error: line 2: wrong number of fields\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -91,7 +91,7 @@ visutility explain bike-demand`,
 		root.AddCommand(commands...)
 	}
 	add(groupServe, serveCommand(), publishCommand(), lintCommand())
-	add(groupLook, modelsCommand(), explainCommand(), decisionsCommand(), runsCommand(), logsCommand(), versionsCommand(), eventsCommand())
+	add(groupLook, modelsCommand(), explainCommand(), policiesCommand(), decisionsCommand(), runsCommand(), logsCommand(), versionsCommand(), eventsCommand())
 	add(groupAct, triggerCommand(), approveCommand(), cancelCommand(), promoteCommand(), rollbackCommand(), pauseCommand(), resumeCommand())
 	root.AddCommand(versionCommand(), superviseCommand())
 	return root

@@ -6,6 +6,9 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/visutility/visutility/server"
+	"github.com/visutility/visutility/store"
 )
 
 func modelsCommand() *cobra.Command {
@@ -54,7 +57,7 @@ func modelHint(err error) error {
 	return err
 }
 
-func drawModels(p *page, l list[model]) {
+func drawModels(p *page, l list[server.Model]) {
 	if len(l.Items) == 0 {
 		p.line("no models yet: a model appears with its first event")
 		p.next("visutility publish MODEL METRIC VALUE")
@@ -62,8 +65,8 @@ func drawModels(p *page, l list[model]) {
 	}
 	rows := make([][]string, len(l.Items))
 	for i, m := range l.Items {
-		rows[i] = []string{m.Name, m.state(), orDash(m.Champion), lastValues(m.Metrics), strconv.FormatInt(m.Events, 10),
-			p.ago(m.LastEvent), orDash(m.ActiveRun), orDash(strings.Join(m.Policies, ","))}
+		rows[i] = []string{m.Name, modelState(m), orDash(m.Champion), lastValues(m.Metrics), strconv.FormatInt(m.Events, 10),
+			p.ago(m.LastEventAt), orDash(m.ActiveRun), orDash(strings.Join(m.Policies, ","))}
 	}
 	p.table([]string{"MODEL", "VERDICT", "CHAMPION", "LAST VALUES", "EVENTS", "LAST EVENT", "RUN", "POLICIES"}, rows)
 	p.more("visutility models", l.Next)
@@ -76,8 +79,8 @@ func (p *page) more(command, cursor string) {
 	}
 }
 
-// state is the verdict, or that the model is paused, or that nothing judges it.
-func (m model) state() string {
+// modelState is the verdict, or that the model is paused, or that nothing judges it.
+func modelState(m server.Model) string {
 	switch {
 	case m.Paused:
 		return "paused"
@@ -88,7 +91,7 @@ func (m model) state() string {
 }
 
 // lastValues shows the newest value of the first few metrics.
-func lastValues(metrics []metric) string {
+func lastValues(metrics []store.Metric) string {
 	const most = 3
 	var parts []string
 	for _, m := range metrics[:min(len(metrics), most)] {
@@ -100,19 +103,19 @@ func lastValues(metrics []metric) string {
 	return orDash(strings.Join(parts, ", "))
 }
 
-func drawModel(p *page, m model) {
+func drawModel(p *page, m server.Model) {
 	p.fact("model", m.Name)
-	p.fact("verdict", paint(m.state()))
+	p.fact("verdict", paint(modelState(m)))
 	if m.Paused {
 		p.fact("paused by", m.PausedBy)
-		p.fact("because", m.Reason)
+		p.fact("because", m.PausedReason)
 	}
 	p.fact("champion", m.Champion)
 	p.fact("active run", m.ActiveRun)
 	p.fact("policies", strings.Join(m.Policies, ", "))
 	p.fact("events", strconv.FormatInt(m.Events, 10))
-	p.fact("last event", p.at(m.LastEvent))
-	p.fact("last decision", m.Decision)
+	p.fact("last event", p.at(m.LastEventAt))
+	p.fact("last decision", m.LastDecision)
 	if len(m.Metrics) > 0 {
 		rows := make([][]string, len(m.Metrics))
 		for i, x := range m.Metrics {

@@ -11,7 +11,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
+
 	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/server"
+	"github.com/visutility/visutility/store"
 	"github.com/visutility/visutility/trigger"
 )
 
@@ -38,11 +41,11 @@ func same(t *testing.T, got, want string) {
 
 func TestModelTable(t *testing.T) {
 	got := drawn(t, func(p *page) {
-		drawModels(p, list[model]{Items: []model{
-			{Name: "bike-demand", Champion: "v7", Verdict: visutility.Fire, Policies: []string{"bikes"}, Events: 1204,
-				Metrics: []metric{{Name: "wmape", Last: 0.341}}, LastEvent: noon.Add(-3 * time.Minute), ActiveRun: "r1"},
-			{Name: "fraud", Paused: true},
-			{Name: "new"},
+		drawModels(p, list[server.Model]{Items: []server.Model{
+			{ActiveRun: "r1", Model: store.Model{Name: "bike-demand", Champion: "v7", Verdict: visutility.Fire, Policies: []string{"bikes"}, Events: 1204,
+				Metrics: []store.Metric{{Name: "wmape", Last: 0.341}}, LastEventAt: noon.Add(-3 * time.Minute)}},
+			{Model: store.Model{Name: "fraud", Paused: true}},
+			{Model: store.Model{Name: "new"}},
 		}, Next: "abc"})
 	})
 	same(t, got, `

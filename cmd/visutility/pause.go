@@ -2,23 +2,25 @@ package main
 
 import (
 	"github.com/spf13/cobra"
+
+	"github.com/visutility/visutility/server"
 )
 
 func pauseCommand() *cobra.Command {
-	return pauseOrResume("pause", "Stop automatic runs of a model; by hand they are still possible", func(p *page, m model) {
+	return pauseOrResume("pause", "Stop automatic runs of a model; by hand they are still possible", func(p *page, m server.Model) {
 		p.line("%s is %s: no automatic runs until it is resumed", m.Name, paint("paused"))
 		p.next("visutility resume %s", m.Name)
 	})
 }
 
 func resumeCommand() *cobra.Command {
-	return pauseOrResume("resume", "Allow automatic runs of a paused model again", func(p *page, m model) {
+	return pauseOrResume("resume", "Allow automatic runs of a paused model again", func(p *page, m server.Model) {
 		p.line("%s is watched again", m.Name)
 		p.next("visutility explain %s", m.Name)
 	})
 }
 
-func pauseOrResume(verb, help string, draw func(*page, model)) *cobra.Command {
+func pauseOrResume(verb, help string, draw func(*page, server.Model)) *cobra.Command {
 	var (
 		r          remote
 		by, reason string

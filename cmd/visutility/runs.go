@@ -10,7 +10,9 @@ import (
 	"slices"
 
 	"github.com/spf13/cobra"
+
 	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/server"
 )
 
 func runsCommand() *cobra.Command {
@@ -102,7 +104,7 @@ func outcome(r visutility.Run) string {
 	}
 }
 
-func drawRun(p *page, r runDetail) {
+func drawRun(p *page, r server.RunDetail) {
 	p.fact("run", r.ID)
 	p.fact("model", r.Model)
 	p.fact("state", paint(r.State.String()))

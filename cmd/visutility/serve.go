@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
+
 	"github.com/visutility/visutility/engine"
 	"github.com/visutility/visutility/server"
 )
@@ -108,7 +109,10 @@ func (s *serving) run(cmd *cobra.Command) (err error) {
 	defer func() { err = errors.Join(err, e.Close()) }()
 
 	b := buildVersion(debug.ReadBuildInfo())
-	handler, err := server.New(server.Options{Engine: e, Token: token, AllowHosts: s.allowHosts, Logger: logger})
+	handler, err := server.New(server.Options{
+		Engine: e, Store: e.Store(), History: e.History(), Token: token, AllowedHosts: s.allowHosts,
+		Version: b.Version, Revision: b.Revision, Logger: logger, Registry: registry,
+	})
 	if err != nil {
 		return err
 	}
@@ -237,9 +241,9 @@ func (s *serving) announce(w io.Writer, b build, addr net.Addr, e *engine.Engine
 	for _, bad := range e.PolicyErrors() {
 		p.line("%s %s", errorStyle.Render("  bad policy"), strings.ReplaceAll(bad.Error(), "\n", "\n    "))
 	}
-	server := ""
+	where := ""
 	if addr.String() != defaultServer {
-		server = " --server " + addr.String()
+		where = " --server " + addr.String()
 	}
 	switch {
 	case s.policies == "":
@@ -247,7 +251,7 @@ func (s *serving) announce(w io.Writer, b build, addr net.Addr, e *engine.Engine
 	case len(e.PolicyErrors()) > 0:
 		p.next("visutility lint %s", s.policies)
 	default:
-		p.next("visutility publish MODEL METRIC VALUE%s", server)
+		p.next("visutility publish MODEL METRIC VALUE%s", where)
 	}
 	if err := p.write(w); err != nil {
 		return err
@@ -278,7 +282,8 @@ func serveUntil(ctx context.Context, e *engine.Engine, handler http.Handler, ln 
 	engineDone := make(chan error, 1)
 	go func() { engineDone <- e.Run(engineCtx) }()
 
-	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn)}
+	srv := server.HTTPServer(ln.Addr().String(), handler)
+	srv.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelWarn)
 	httpDone := make(chan error, 1)
 	go func() { httpDone <- srv.Serve(ln) }()
 

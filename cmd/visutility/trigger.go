@@ -9,17 +9,13 @@ import (
 
 	"charm.land/lipgloss/v2"
 	"github.com/spf13/cobra"
+
 	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/server"
 )
 
 // pollEvery is how often `trigger --wait` looks at its run.
 const pollEvery = time.Second
-
-// triggered is the server's answer to a trigger.
-type triggered struct {
-	Decision visutility.Decision `json:"decision"`
-	Run      visutility.Run      `json:"run"`
-}
 
 func triggerCommand() *cobra.Command {
 	var (
@@ -49,12 +45,12 @@ rejected or canceled.`,
 				return modelHint(err)
 			}
 			if !wait {
-				return show(cmd, &r.output, raw, func(p *page, t triggered) {
+				return show(cmd, &r.output, raw, func(p *page, t server.Triggered) {
 					p.line("run %s of %s is %s", t.Run.ID, t.Run.Model, paint(t.Run.State.String()))
 					p.next("visutility logs -f %s", t.Run.ID)
 				})
 			}
-			t, err := decode[triggered](raw)
+			t, err := decode[server.Triggered](raw)
 			if err != nil {
 				return err
 			}

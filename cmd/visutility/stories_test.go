@@ -1,0 +1,312 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/visutility/visutility"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write the stories' expected outputs anew")
+
+// patience is how long a story waits for anything: far longer than it takes.
+const patience = 60 * time.Second
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"visutility": main, "train-demo": trainDemo})
+}
+
+// TestStories runs the stories of testdata: the commands as people type them, against
+// the server as it is shipped. Beside testscript's own commands they use
+//
+//	start [flags]             the server, on a free port, with ./data and ./policies, in the background;
+//	                          its address goes to VISUTILITY_SERVER
+//	stop [signal]             end it by a signal (interrupt) and wait for it
+//	json PATH OP VALUE        check the last output: OP is ==, != or ~ (a regular expression)
+//	json-env NAME PATH        keep a value of the last output
+//	wait-for PATH OP VALUE -- COMMAND…   repeat a command until its output has that value
+//	wait-for-file FILE        wait until there is such a file
+//	post PATH FILE [NAME: VALUE…]        POST a file to the API; status and body are the output
+func TestStories(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		UpdateScripts:       *rewrite,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("USER", "ada")
+			env.Setenv("NO_PROXY", "127.0.0.1")
+			env.Values[runningKey{}] = new(running)
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"start": start, "stop": stop, "json": checkJSON, "json-env": jsonEnv,
+			"wait-for": waitFor, "wait-for-file": waitForFile, "post": post,
+		},
+	})
+}
+
+type runningKey struct{}
+
+// running is the server of a story.
+type running struct {
+	cmd   *exec.Cmd
+	ended chan struct{}
+	log   *bytes.Buffer
+}
+
+// start runs the server. It is stopped at the end of the story, if it was not before.
+func start(ts *testscript.TestScript, neg bool, args []string) {
+	r := ts.Value(runningKey{}).(*running)
+	addr := ts.MkAbs("addr")
+	_ = os.Remove(addr)
+	path, err := exec.LookPath("visutility")
+	ts.Check(err)
+	cmd := exec.Command(path, append([]string{"serve", "--data", "data", "--listen", "127.0.0.1:0", "--addr-file", addr}, args...)...)
+	cmd.Dir = ts.MkAbs(".")
+	cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "HOME=" + ts.MkAbs("."), "TMPDIR=" + ts.Getenv("TMPDIR")}
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	ts.Check(cmd.Start())
+	ended := make(chan struct{})
+	r.cmd, r.ended, r.log = cmd, ended, &log
+	ts.Defer(func() {
+		if r.cmd == cmd {
+			_ = cmd.Process.Kill()
+		}
+		<-ended
+		ts.Logf("the server said:\n%s", log.String())
+	})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // stop looks at the state
+	}()
+	poll(ts, "the server to start", func() bool {
+		select {
+		case <-ended:
+			ts.Fatalf("the server ended:\n%s", log.String())
+		default:
+		}
+		b, err := os.ReadFile(addr)
+		ts.Setenv("VISUTILITY_SERVER", strings.TrimSpace(string(b)))
+		return err == nil
+	})
+	ts.Setenv("SERVER_PID", strconv.Itoa(cmd.Process.Pid))
+	if neg {
+		ts.Fatalf("start cannot be negated")
+	}
+}
+
+// stop ends the server and checks that it ended well; killed it need not.
+func stop(ts *testscript.TestScript, _ bool, args []string) {
+	r := ts.Value(runningKey{}).(*running)
+	cmd := r.cmd
+	r.cmd = nil
+	sig, gentle := os.Interrupt, true
+	if len(args) > 0 && args[0] == "kill" {
+		sig, gentle = os.Kill, false
+	}
+	ts.Check(cmd.Process.Signal(sig))
+	select {
+	case <-r.ended:
+	case <-time.After(patience):
+		ts.Fatalf("the server did not end in %v", patience)
+	}
+	if gentle && cmd.ProcessState.ExitCode() != 0 {
+		ts.Fatalf("the server ended with %v:\n%s", cmd.ProcessState, r.log.String())
+	}
+}
+
+// poll waits for a condition, looking again and again.
+func poll(ts *testscript.TestScript, what string, done func() bool) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); ; <-tick.C {
+		if done() {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("waited %v for %s", patience, what)
+		}
+	}
+}
+
+func waitForFile(ts *testscript.TestScript, _ bool, args []string) {
+	poll(ts, args[0], func() bool { _, err := os.Stat(ts.MkAbs(args[0])); return err == nil })
+}
+
+// waitFor repeats a command until its JSON output has a value.
+func waitFor(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 5 || args[3] != "--" {
+		ts.Fatalf("usage: wait-for PATH OP VALUE -- COMMAND…")
+	}
+	var got string
+	poll(ts, strings.Join(args[:3], " "), func() bool {
+		if ts.Exec(args[4], args[5:]...) != nil {
+			return false
+		}
+		var err error
+		got, err = lookup(ts.ReadFile("stdout"), args[0])
+		return err == nil && holds(ts, got, args[1], args[2])
+	})
+	ts.Logf("%s is %s", args[0], got)
+}
+
+func checkJSON(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: json PATH OP VALUE")
+	}
+	got, err := lookup(ts.ReadFile("stdout"), args[0])
+	ts.Check(err)
+	if !holds(ts, got, args[1], args[2]) {
+		ts.Fatalf("%s is %s, want %s %s, in\n%s", args[0], got, args[1], args[2], ts.ReadFile("stdout"))
+	}
+}
+
+func jsonEnv(ts *testscript.TestScript, _ bool, args []string) {
+	got, err := lookup(ts.ReadFile("stdout"), args[1])
+	ts.Check(err)
+	ts.Setenv(args[0], got)
+}
+
+func holds(ts *testscript.TestScript, got, op, want string) bool {
+	switch op {
+	case "==":
+		return got == want
+	case "!=":
+		return got != want
+	case "~":
+		return regexp.MustCompile(want).MatchString(got)
+	}
+	ts.Fatalf("unknown operator %q", op)
+	return false
+}
+
+// lookup finds a value: "items.0.name", "items.#" for the length; an absent key is "".
+func lookup(text, path string) (string, error) {
+	var v any
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		return "", fmt.Errorf("%w in %q", err, text)
+	}
+	for _, key := range strings.Split(path, ".") {
+		switch x := v.(type) {
+		case map[string]any:
+			v = x[key]
+		case []any:
+			if key == "#" {
+				return strconv.Itoa(len(x)), nil
+			}
+			i, err := strconv.Atoi(key)
+			if err != nil || i >= len(x) {
+				return "", fmt.Errorf("no element %s of %s", key, path)
+			}
+			v = x[i]
+		}
+	}
+	switch x := v.(type) {
+	case nil:
+		return "", nil
+	case string:
+		return x, nil
+	default:
+		b, err := json.Marshal(x)
+		return string(b), err
+	}
+}
+
+// post sends a file to the API as other programs would.
+func post(ts *testscript.TestScript, _ bool, args []string) {
+	req, err := http.NewRequest(http.MethodPost, "http://"+ts.Getenv("VISUTILITY_SERVER")+args[0], strings.NewReader(ts.ReadFile(args[1])))
+	ts.Check(err)
+	for _, h := range args[2:] {
+		name, value, _ := strings.Cut(h, ": ")
+		req.Header.Set(name, value)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	defer resp.Body.Close()
+	fmt.Fprintf(ts.Stdout(), "%s\n", resp.Status)
+	var body bytes.Buffer
+	_, err = body.ReadFrom(resp.Body)
+	ts.Check(err)
+	fmt.Fprintf(ts.Stdout(), "%s\n", body.String())
+}
+
+// trainDemo is the training program of the stories. The policy's parameters say what
+// it does: score, champion_score (results), log (a line to print), fail (an error to fail with),
+// launches (a file to which every start adds a line), wait (a file that it waits for).
+func trainDemo() {
+	if err := trainByParameters(); err != nil {
+		fmt.Fprintln(os.Stderr, "train-demo:", err)
+		os.Exit(1)
+	}
+}
+
+func trainByParameters() error {
+	b, err := os.ReadFile(os.Getenv("VISUTILITY_JOB"))
+	if err != nil {
+		return err
+	}
+	var job visutility.Job
+	if err := json.Unmarshal(b, &job); err != nil {
+		return err
+	}
+	text := func(name string) string { s, _ := job.Parameters[name].(string); return s }
+	if file := text("launches"); file != "" {
+		f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(f, job.Run)
+		if err := f.Close(); err != nil {
+			return err
+		}
+	}
+	fmt.Println("training", job.Model)
+	if s := text("log"); s != "" {
+		fmt.Println(s)
+	}
+	if file := text("wait"); file != "" {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for end := time.Now().Add(patience); ; <-tick.C {
+			if _, err := os.Stat(file); err == nil {
+				break
+			}
+			if time.Now().After(end) {
+				return fmt.Errorf("waited in vain for %s", file)
+			}
+		}
+	}
+	if s := text("fail"); s != "" {
+		return fmt.Errorf("%s", s)
+	}
+	result := map[string]any{"artifact": "model.bin"}
+	for param, field := range map[string]string{"score": "metrics", "champion_score": "champion_metrics"} {
+		if v, ok := job.Parameters[param].(float64); ok {
+			result[field] = map[string]float64{"score": v}
+		}
+	}
+	fmt.Println("trained", job.Model)
+	out := os.Getenv("VISUTILITY_OUTPUT")
+	if err := os.WriteFile(filepath.Join(out, "model.bin"), []byte("the model of "+job.Run), 0o600); err != nil {
+		return err
+	}
+	if b, err = json.Marshal(result); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(out, "result.json"), b, 0o600)
+}
