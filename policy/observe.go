@@ -1,0 +1,115 @@
+package policy
+
+import "github.com/visutility/visutility"
+
+// Observe folds one event of metric (a number from [Program.Metric]): its time t, its
+// value v, the number n of samples behind it; now is when its entry was stored
+// and pos where. An event from the future counts as of now.
+//
+// Bit i of look is set when somebody should look at policy i: its verdict
+// changed, or is Fire, or its rollback condition holds. Observe does not allocate,
+// unless a condition needs CEL at run time.
+func (p *Program) Observe(state []uint64, metric int, t, now int64, v float64, n int64, pos visutility.Position) (look uint64) {
+	state = state[:p.words]
+	p.hear(state, now)
+	t = max(1, min(t, now))
+	if t > int64(state[headClock]) {
+		state[headClock] = uint64(t)
+	}
+	if t > int64(state[headLast]) {
+		state[headLast] = uint64(t)
+	}
+	if first := int64(state[headFirst]); t < first || first == 0 {
+		state[headFirst] = uint64(t)
+	}
+	at := clock{int64(state[headClock]), int64(state[headStored])}
+	tab := &p.tables[metric]
+	weight := float64(n)
+	for _, o := range tab.folds {
+		o.fold(state, at, t, v, weight)
+	}
+	return p.evaluate(state, tab, at, pos)
+}
+
+// Tick tells that it is now, with no event: conditions that depend on the
+// clock are evaluated. look is as in [Program.Observe].
+func (p *Program) Tick(state []uint64, now int64, pos visutility.Position) (look uint64) {
+	state = state[:p.words]
+	p.hear(state, now)
+	return p.evaluate(state, &p.ticks, clock{int64(state[headClock]), int64(state[headStored])}, pos)
+}
+
+// hear notes the time at which an entry was stored. It never goes back.
+func (p *Program) hear(state []uint64, now int64) {
+	if now > int64(state[headStored]) {
+		state[headStored] = uint64(now)
+	}
+	if state[headFirstSeen] == 0 {
+		state[headFirstSeen] = state[headStored]
+	}
+}
+
+// evaluate brings the values of slots up to date and runs the conditions of a table.
+func (p *Program) evaluate(state []uint64, tab *table, at clock, pos visutility.Position) (look uint64) {
+	for _, i := range tab.reads {
+		p.read(state, i, at)
+	}
+	for i := range tab.tallies {
+		tab.tallies[i].operator.count(state, tab.tallies[i].fn(state))
+	}
+	for _, i := range tab.lateReads {
+		p.read(state, i, at)
+	}
+	for i := range tab.comparisons {
+		c := &tab.comparisons[i]
+		m := &p.machines[c.machine]
+		truth := compare(c.op, load(state, c.at), c.limit)
+		if truth != yes && state[m.at] == 0 {
+			continue // holds and stays so: nearly always
+		}
+		look |= m.step(state, truth, at, pos)
+	}
+	for _, i := range tab.conditions {
+		m := &p.machines[i]
+		truth := m.fn(state)
+		if truth != yes && state[m.at] == 0 {
+			continue
+		}
+		look |= m.step(state, truth, at, pos)
+	}
+	return look
+}
+
+// step moves a machine by the truth of its condition. The time that a breach
+// lasts is time covered by data: it is measured on the model's clock, at events. A condition
+// that depends on the clock is measured in stored time, since there may be no events.
+func (m *machine) step(state []uint64, truth tri, at clock, pos visutility.Position) (look uint64) {
+	w := state[m.at : m.at+machineWords]
+	before := visutility.Verdict(w[machineVerdict])
+	verdict := before
+	switch truth {
+	case no:
+		verdict = visutility.Hold
+		clear(w)
+	case yes:
+		time := at.event
+		if m.clocked {
+			time = at.stored
+		}
+		if before == visutility.Hold {
+			w[machineSince], w[machineSinceTime] = uint64(pos), uint64(time)
+		}
+		verdict = visutility.Breach
+		if time-int64(w[machineSinceTime]) >= m.hold {
+			verdict = visutility.Fire
+		}
+		w[machineVerdict] = uint64(verdict)
+	}
+	switch {
+	case m.rollback && truth == no: // its ceasing to hold concerns nobody
+		return 0
+	case verdict != before || verdict == visutility.Fire:
+		return m.look
+	}
+	return 0
+}
