@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// A list is a page of things and the cursor of the next page, "" on the last.
-type list[T any] struct {
+// A listing is a page of things and the cursor of the next page, "" on the last.
+type listing[T any] struct {
 	Items []T    `json:"items"`
 	Next  string `json:"next"`
 }

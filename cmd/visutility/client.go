@@ -66,7 +66,7 @@ func (r *remote) client(cmd *cobra.Command) (*client, error) {
 		}
 		token = string(b)
 	}
-	return &client{base: base, token: strings.TrimSpace(token), http: &http.Client{}, wait: pause}, nil
+	return &client{base: base, token: strings.TrimSpace(token), http: &http.Client{}, wait: sleep}, nil
 }
 
 // A client calls the REST API of one server. It is for one goroutine.
@@ -80,8 +80,8 @@ type client struct {
 	reached bool
 }
 
-// pause waits for d, or until ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
+// sleep waits for d, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -51,7 +51,7 @@ func decisionsCommand() *cobra.Command {
 	return cmd
 }
 
-func drawDecisions(p *page, l list[visutility.Decision]) {
+func drawDecisions(p *page, l listing[visutility.Decision]) {
 	if len(l.Items) == 0 {
 		p.line("no decisions: one is recorded whenever a verdict changes")
 		return
@@ -61,7 +61,7 @@ func drawDecisions(p *page, l list[visutility.Decision]) {
 		rows[i] = []string{d.ID, p.ago(d.Time), d.Model, d.Policy, d.Verdict.String(), d.Outcome.String(), orDash(d.Run), d.Reason}
 	}
 	p.table([]string{"DECISION", "WHEN", "MODEL", "POLICY", "VERDICT", "OUTCOME", "RUN", "REASON"}, rows)
-	p.more("visutility decisions", l.Next)
+	p.more(l.Next)
 }
 
 func drawDecision(p *page, d visutility.Decision) {

@@ -61,7 +61,7 @@ func lintCommand() *cobra.Command {
 				}
 			}
 			lintTogether(results)
-			if err := out.print(cmd, list[linted]{Items: results}, func(p *page) { drawLint(p, results) }); err != nil {
+			if err := out.print(cmd, listing[linted]{Items: results}, func(p *page) { drawLint(p, results) }); err != nil {
 				return err
 			}
 			if slices.ContainsFunc(results, func(l linted) bool { return len(l.Errors) > 0 }) {

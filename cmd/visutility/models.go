@@ -57,7 +57,7 @@ func modelHint(err error) error {
 	return err
 }
 
-func drawModels(p *page, l list[server.Model]) {
+func drawModels(p *page, l listing[server.Model]) {
 	if len(l.Items) == 0 {
 		p.line("no models yet: a model appears with its first event")
 		p.next("visutility publish MODEL METRIC VALUE")
@@ -69,14 +69,7 @@ func drawModels(p *page, l list[server.Model]) {
 			p.ago(m.LastEventAt), orDash(m.ActiveRun), orDash(strings.Join(m.Policies, ","))}
 	}
 	p.table([]string{"MODEL", "VERDICT", "CHAMPION", "LAST VALUES", "EVENTS", "LAST EVENT", "RUN", "POLICIES"}, rows)
-	p.more("visutility models", l.Next)
-}
-
-// more says how to list the next page, where there is one.
-func (p *page) more(command, cursor string) {
-	if cursor != "" {
-		p.next("%s --cursor %s", command, cursor)
-	}
+	p.more(l.Next)
 }
 
 // modelState is the verdict, or that the model is paused, or that nothing judges it.

@@ -15,6 +15,7 @@ import (
 	"charm.land/lipgloss/v2/table"
 	"github.com/charmbracelet/x/term"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // output is the -o flag of a command that prints.
@@ -34,7 +35,7 @@ func (o *output) print(cmd *cobra.Command, v any, table func(*page)) error {
 	if o.json() {
 		return printJSON(w, v)
 	}
-	p := &page{now: time.Now()}
+	p := &page{now: time.Now(), again: commandLine(cmd)}
 	table(p)
 	return p.write(w)
 }
@@ -72,8 +73,26 @@ var (
 // A page collects what a command shows to people: colours are taken out again
 // where the output is no terminal, or NO_COLOR is set.
 type page struct {
-	text strings.Builder
-	now  time.Time
+	text  strings.Builder
+	now   time.Time
+	again string // the command line that draws it, without --cursor
+}
+
+// commandLine is what was typed, as far as it says what to list.
+func commandLine(cmd *cobra.Command) string {
+	parts := append([]string{cmd.CommandPath()}, cmd.Flags().Args()...)
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		values := []string{f.Value.String()}
+		if slice, ok := f.Value.(pflag.SliceValue); ok {
+			values = slice.GetSlice()
+		}
+		for _, v := range values {
+			if f.Name != "cursor" {
+				parts = append(parts, "--"+f.Name, v)
+			}
+		}
+	})
+	return strings.Join(parts, " ")
 }
 
 func (p *page) write(w io.Writer) error {
@@ -91,6 +110,13 @@ func (p *page) line(format string, args ...any) {
 // next ends a page with the command that is likely to be typed next.
 func (p *page) next(format string, args ...any) {
 	p.line("%s", faintStyle.Render("next: "+fmt.Sprintf(format, args...)))
+}
+
+// more says how to list the next page, where there is one.
+func (p *page) more(cursor string) {
+	if cursor != "" {
+		p.next("%s --cursor %s", p.again, cursor)
+	}
 }
 
 // fact is a line of a record: a name and a value. Empty values are left out.

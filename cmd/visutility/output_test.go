@@ -23,7 +23,7 @@ var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 // drawn is what people see of a page where the output is no terminal.
 func drawn(t *testing.T, draw func(*page)) string {
 	t.Helper()
-	p := &page{now: noon}
+	p := &page{now: noon, again: "visutility models --query b"}
 	draw(p)
 	var b strings.Builder
 	if err := p.write(&b); err != nil {
@@ -41,7 +41,7 @@ func same(t *testing.T, got, want string) {
 
 func TestModelTable(t *testing.T) {
 	got := drawn(t, func(p *page) {
-		drawModels(p, list[server.Model]{Items: []server.Model{
+		drawModels(p, listing[server.Model]{Items: []server.Model{
 			{ActiveRun: "r1", Model: store.Model{Name: "bike-demand", Champion: "v7", Verdict: visutility.Fire, Policies: []string{"bikes"}, Events: 1204,
 				Metrics: []store.Metric{{Name: "wmape", Last: 0.341}}, LastEventAt: noon.Add(-3 * time.Minute)}},
 			{Model: store.Model{Name: "fraud", Paused: true}},
@@ -53,7 +53,7 @@ MODEL        VERDICT    CHAMPION  LAST VALUES  EVENTS  LAST EVENT  RUN  POLICIES
 bike-demand  fire       v7        wmape 0.341  1204    3m ago      r1   bikes
 fraud        paused     -         -            0       -           -    -
 new          no policy  -         -            0       -           -    -
-next: visutility models --cursor abc
+next: visutility models --query b --cursor abc
 `)
 }
 

@@ -31,7 +31,7 @@ func policiesCommand() *cobra.Command {
 	return cmd
 }
 
-func drawPolicies(p *page, l list[server.Policy]) {
+func drawPolicies(p *page, l listing[server.Policy]) {
 	if len(l.Items) == 0 {
 		p.line("no policies: nothing is retrained")
 		p.next("visutility serve --policies DIR")

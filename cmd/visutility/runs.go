@@ -69,7 +69,7 @@ func runHint(err error) error {
 	return err
 }
 
-func drawRuns(p *page, l list[visutility.Run]) {
+func drawRuns(p *page, l listing[visutility.Run]) {
 	if len(l.Items) == 0 {
 		p.line("no runs")
 		return
@@ -79,7 +79,7 @@ func drawRuns(p *page, l list[visutility.Run]) {
 		rows[i] = []string{r.ID, r.Model, r.State.String(), progress(r), orDash(r.Version), p.ago(r.CreatedAt), orDash(outcome(r))}
 	}
 	p.table([]string{"RUN", "MODEL", "STATE", "PROGRESS", "VERSION", "STARTED", "NOTE"}, rows)
-	p.more("visutility runs", l.Next)
+	p.more(l.Next)
 }
 
 // progress is how far the training is, while it goes on.

@@ -41,8 +41,11 @@ rejected or canceled.`,
 			}
 			raw, err := c.post(cmd.Context(), endpoint("models", args[0], "trigger"),
 				map[string]string{"policy": policy, "reason": reason, "by": by})
+			if notFound(err) {
+				return withHint(err, "list the policies with: visutility policies")
+			}
 			if err != nil {
-				return modelHint(err)
+				return err
 			}
 			if !wait {
 				return show(cmd, &r.output, raw, func(p *page, t server.Triggered) {

@@ -35,7 +35,7 @@ func versionsCommand() *cobra.Command {
 			if err != nil {
 				return modelHint(err)
 			}
-			return show(cmd, &r.output, raw, func(p *page, l list[visutility.Version]) { drawVersions(p, args[0], l) })
+			return show(cmd, &r.output, raw, func(p *page, l listing[visutility.Version]) { drawVersions(p, args[0], l) })
 		},
 	}
 	r.printing(cmd)
@@ -51,7 +51,7 @@ func versionHint(err error, model string) error {
 	return err
 }
 
-func drawVersions(p *page, model string, l list[visutility.Version]) {
+func drawVersions(p *page, model string, l listing[visutility.Version]) {
 	if len(l.Items) == 0 {
 		p.line("%s has no versions: the first successful run registers one", model)
 		p.next("visutility trigger %s", model)
@@ -62,7 +62,7 @@ func drawVersions(p *page, model string, l list[visutility.Version]) {
 		rows[i] = []string{v.ID, orDash(strings.Join(v.Aliases, ",")), orDash(metrics(v.Metrics)), orDash(v.Parent), orDash(v.Run), p.ago(v.CreatedAt)}
 	}
 	p.table([]string{"VERSION", "ALIASES", "SCORED", "PARENT", "RUN", "MADE"}, rows)
-	p.more("visutility versions "+model, l.Next)
+	p.more(l.Next)
 }
 
 func drawVersion(p *page, v visutility.Version) {
