@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -215,9 +216,10 @@ func TestPanickingObserverIsQuarantinedAndHeals(t *testing.T) {
 	for _, kind := range []string{"plain", "positioner"} {
 		t.Run(kind, func(t *testing.T) {
 			play(t, 1, func(t *testing.T, s *stage) {
-				ill := true
+				var ill atomic.Bool
+				ill.Store(true)
 				r := newRecorder(func(_ context.Context, b visutility.Batch) error {
-					if ill && b.Entries[0].Position >= 4 {
+					if ill.Load() && b.Entries[0].Position >= 4 {
 						panic("no idea what to do with this")
 					}
 					return nil
@@ -249,7 +251,7 @@ func TestPanickingObserverIsQuarantinedAndHeals(t *testing.T) {
 					t.Errorf("logged %d times; want once, with the stack:\n%s", n, s.log)
 				}
 
-				ill = false
+				ill.Store(false)
 				pass(time.Minute)
 				want(t, r, 0, 1, 9)
 				if got := s.status("ill"); got.State != dispatch.Running || got.Failures != 0 {
@@ -262,13 +264,18 @@ func TestPanickingObserverIsQuarantinedAndHeals(t *testing.T) {
 
 func TestReleaseTriesAtOnce(t *testing.T) {
 	play(t, 1, func(t *testing.T, s *stage) {
-		ill := errors.New("disk full")
-		r := newRecorder(func(context.Context, visutility.Batch) error { return ill })
+		var well atomic.Bool
+		r := newRecorder(func(context.Context, visutility.Batch) error {
+			if well.Load() {
+				return nil
+			}
+			return errors.New("disk full")
+		})
 		s.attach("a", r)
 		s.append(0, 2)
 		pass(5 * time.Second)
 		calls := r.callCount()
-		ill = nil
+		well.Store(true)
 		if err := s.Release("a"); err != nil {
 			t.Fatal(err)
 		}
@@ -276,6 +283,20 @@ func TestReleaseTriesAtOnce(t *testing.T) {
 		want(t, r, 0, 1, 2)
 		if got := r.callCount(); got != calls+1 {
 			t.Errorf("%d calls after Release, want 1", got-calls)
+		}
+	})
+}
+
+func TestReleaseOfAWellObserverIsForgotten(t *testing.T) {
+	play(t, 1, func(t *testing.T, s *stage) {
+		r := newRecorder(func(context.Context, visutility.Batch) error { return errors.New("no") })
+		s.attach("a", r)
+		if err := s.Release("a"); err != nil {
+			t.Fatal(err)
+		}
+		s.append(0, 1)
+		if got := r.callCount(); got != 1 {
+			t.Errorf("%d calls at once; the pause must not be skipped", got)
 		}
 	})
 }
@@ -535,18 +556,18 @@ func TestReadErrors(t *testing.T) {
 
 func TestRetentionGapIsCountedAndSkipped(t *testing.T) {
 	play(t, 1, func(t *testing.T, s *stage) {
-		ill := errors.New("not now")
+		var well atomic.Bool
 		r := newRecorder(func(_ context.Context, b visutility.Batch) error {
-			if b.Entries[0].Position < 4 {
+			if well.Load() || b.Entries[0].Position < 4 {
 				return nil
 			}
-			return ill
+			return errors.New("not now")
 		})
 		s.attach("a", r)
 		s.append(0, 20)
 		pass(time.Minute)
 		s.bus.drop(0, 10)
-		ill = nil
+		well.Store(true)
 		pass(2 * time.Minute)
 		// The batch it held, 4 to 6, is delivered; 7 to 10 are gone.
 		seen := r.positions(0)

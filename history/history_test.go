@@ -199,6 +199,30 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// TestImport takes more rows in at once than memory is to hold, the newest first, and each second twice.
+func TestImport(t *testing.T) {
+	l := &testLog{}
+	const seconds = maxRows * 3 / 2
+	for at := int64(seconds); at > 0; at -= 1000 {
+		var events []visutility.Event
+		for s := range int64(1000) {
+			second := 1000 * (at - s - seconds)
+			events = append(events, event("auc", second, float64(second%977)), event("auc", second+1000*(s%2), -1))
+		}
+		l.add(0, events...)
+	}
+	h := open(t, quiet(t.TempDir()))
+	catchUp(t, h, l)
+	if n := h.openRows(); n > maxRows+2000 {
+		t.Errorf("%d rows in memory", n)
+	}
+	got := selected(t, h, Query{Model: "m", Step: time.Minute, Points: 1 << 20})
+	equal(t, naive(l, 60), got)
+	l.add(10_000)
+	catchUp(t, h, l)
+	equal(t, got, selected(t, h, Query{Model: "m", Step: time.Minute, Points: 1 << 20}))
+}
+
 func TestObserveSkipsWhatItHas(t *testing.T) {
 	l := &testLog{}
 	l.add(100, event("auc", 100, 1))
@@ -377,6 +401,8 @@ func TestFullDisk(t *testing.T) {
 	if n := h.openRows(); n != 1 {
 		t.Errorf("%d rows in memory, want the one that could not be written", n)
 	}
+	// Though it may go well again, what comes now cannot be relied on.
+	h.partitions[0].durable.Store(uint64(l.entries[1].Position))
 	if err := h.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -15,12 +15,13 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/visutilitytest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// The clock of test logs starts here.
-const epoch = 1_800_000_000_000
+// The clock of test logs starts here: at a full minute, twenty seconds before the numbers of cuts go round.
+const epoch = 1_800_019_980_000
 
 // A testLog is one partition of a log in memory.
 type testLog struct{ entries []visutility.Entry }
@@ -87,7 +88,7 @@ func observe(t *testing.T, h *History, b visutility.Batch) {
 	if len(b.Entries) == 0 {
 		return
 	}
-	if err := h.Observe(t.Context(), b); err != nil {
+	if err := visutilitytest.HandOver(t.Context(), h, b); err != nil {
 		t.Fatal(err)
 	}
 }
