@@ -266,8 +266,21 @@ func (p *partition) clock(at place, now int64) {
 	p.waiting = nil // look puts back those that still wait
 	for _, m := range waiting {
 		m.waiting = false
-		p.lookAll(m, at, now)
+		p.look(m, m.held(), at, now)
 	}
+}
+
+// held is the set of policies whose fire a guardrail suppresses.
+func (m *model) held() (mask uint64) {
+	if m.prog == nil {
+		return 0
+	}
+	for i, pol := range m.prog.Policies() {
+		if s := m.facts.Said[pol.Name]; s.Verdict == visutility.Fire && s.Guard != "" {
+			mask |= 1 << i
+		}
+	}
+	return mask
 }
 
 func (p *partition) lookAll(m *model, at place, now int64) {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/visutility/visutility"
 	"github.com/visutility/visutility/store"
 )
 
@@ -71,10 +70,8 @@ func (p *partition) restore(ctx context.Context, st *store.Store, s store.Snapsh
 			}
 		}
 	}
-	for _, said := range m.facts.Said {
-		if said.Verdict == visutility.Fire {
-			p.wait(m)
-		}
+	if m.held() != 0 {
+		p.wait(m)
 	}
 	return p.restoreWords(ctx, st, m, s)
 }

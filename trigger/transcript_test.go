@@ -3,6 +3,7 @@ package trigger
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -47,7 +48,7 @@ type story struct {
 	pos   visutility.Position
 	runs  map[string]string // id → name in the story
 	names map[string]string // name in the story → id
-	seen  int
+	seen  map[string]bool   // decisions that were said
 }
 
 func newStory(t *testing.T) *story {
@@ -56,7 +57,7 @@ func newStory(t *testing.T) *story {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.Close() })
-	return &story{st: st, runs: map[string]string{}, names: map[string]string{}}
+	return &story{st: st, runs: map[string]string{}, names: map[string]string{}, seen: map[string]bool{}}
 }
 
 func (s *story) command(t *testing.T, d *datadriven.TestData) string {
@@ -153,6 +154,9 @@ func (s *story) line(t *testing.T, e *visutility.Entry, words []string) {
 			name, v, _ := strings.Cut(p, ":")
 			c.PreviousMetrics = map[string]float64{name: number(t, v)}
 		}
+		if c.Kind == visutility.ControlEnded {
+			s.move(t, c.Run, c.State)
+		}
 		e.Controls = append(e.Controls, c)
 		return
 	}
@@ -168,6 +172,25 @@ func (s *story) line(t *testing.T, e *visutility.Entry, words []string) {
 	e.Records = append(e.Records, r)
 }
 
+// move takes the run's row along, as the runner would have before it told the log.
+func (s *story) move(t *testing.T, id string, to visutility.RunState) {
+	path := []visutility.RunState{to}
+	if to == visutility.Succeeded || to == visutility.Watching {
+		path = []visutility.RunState{visutility.Training, visutility.Validating, visutility.Registering, visutility.Promoting, to}
+	}
+	for _, st := range path {
+		r, err := s.st.Run(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		from := r.State
+		r.State = st
+		if err := s.st.MoveRun(t.Context(), r, from, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // commit stores what was decided and says it.
 func (s *story) commit(t *testing.T) string {
 	if err := s.tr.commit(t.Context(), false); err != nil {
@@ -178,10 +201,12 @@ func (s *story) commit(t *testing.T) string {
 		t.Fatal(err)
 	}
 	var b strings.Builder
-	for i := len(ds) - s.seen - 1; i >= 0; i-- {
-		s.say(&b, ds[i])
+	for _, d := range slices.Backward(ds) {
+		if !s.seen[d.ID] {
+			s.seen[d.ID] = true
+			s.say(&b, d)
+		}
 	}
-	s.seen = len(ds)
 	if b.Len() == 0 {
 		return "nothing"
 	}
