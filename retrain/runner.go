@@ -178,7 +178,7 @@ type timer struct {
 // A worker moves one run until it has to wait.
 type worker struct {
 	training bool
-	newest   time.Time // see timer
+	newest   time.Time               // see timer
 	cancel   context.CancelCauseFunc // of the training alone
 	result   carried                 // valid once it has ended
 }
