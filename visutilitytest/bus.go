@@ -387,6 +387,7 @@ func (b *busTest) waiting() {
 	got := make(chan float64)
 	ended := make(chan error, 1)
 	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	go func() {
 		for batch, err := range b.bus.Read(ctx, 0, 0) {
 			if err != nil {
