@@ -43,10 +43,13 @@ func (o *output) print(cmd *cobra.Command, v any, table func(*page)) error {
 func printJSON(w io.Writer, v any) error {
 	raw, ok := v.(json.RawMessage)
 	if !ok {
-		var err error
-		if raw, err = json.Marshal(v); err != nil {
+		var b bytes.Buffer
+		enc := json.NewEncoder(&b)
+		enc.SetEscapeHTML(false) // "a < b" is for terminals, not for pages
+		if err := enc.Encode(v); err != nil {
 			return fmt.Errorf("writing the output: %w", err)
 		}
+		raw = b.Bytes()
 	}
 	var b bytes.Buffer
 	if err := json.Indent(&b, bytes.TrimSpace(raw), "", "  "); err != nil {

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ import (
 var rewrite = flag.Bool("rewrite", false, "write the stories' expected outputs anew")
 
 // patience is how long a story waits for anything: far longer than it takes.
-const patience = 60 * time.Second
+const patience = 30 * time.Second
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"visutility": main, "train-demo": trainDemo})
@@ -34,11 +35,11 @@ func TestMain(m *testing.M) {
 //
 //	start [flags]             the server, on a free port, with ./data and ./policies, in the background;
 //	                          its address goes to VISUTILITY_SERVER
-//	stop [signal]             end it by a signal (interrupt) and wait for it
+//	stop [terminate|kill]     end it by a signal (interrupt) and wait for it
 //	json PATH OP VALUE        check the last output: OP is ==, != or ~ (a regular expression)
 //	json-env NAME PATH        keep a value of the last output
 //	wait-for PATH OP VALUE -- COMMAND…   repeat a command until its output has that value
-//	wait-for-file FILE        wait until there is such a file
+//	wait-for-file FILE [REGEXP]          wait until there is such a file, with such a text in it
 //	post PATH FILE [NAME: VALUE…]        POST a file to the API; status and body are the output
 func TestStories(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -77,7 +78,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	cmd := exec.Command(path, append([]string{"serve", "--data", "data", "--listen", "127.0.0.1:0", "--addr-file", addr}, args...)...)
 	cmd.Dir = ts.MkAbs(".")
-	cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "HOME=" + ts.MkAbs("."), "TMPDIR=" + ts.Getenv("TMPDIR")}
+	cmd.Env = environ(ts)
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	ts.Check(cmd.Start())
@@ -115,8 +116,12 @@ func stop(ts *testscript.TestScript, _ bool, args []string) {
 	r := ts.Value(runningKey{}).(*running)
 	cmd := r.cmd
 	r.cmd = nil
-	sig, gentle := os.Interrupt, true
-	if len(args) > 0 && args[0] == "kill" {
+	var sig os.Signal = os.Interrupt
+	gentle := true
+	switch strings.Join(args, " ") {
+	case "terminate":
+		sig = syscall.SIGTERM
+	case "kill":
 		sig, gentle = os.Kill, false
 	}
 	ts.Check(cmd.Process.Signal(sig))
@@ -145,7 +150,11 @@ func poll(ts *testscript.TestScript, what string, done func() bool) {
 }
 
 func waitForFile(ts *testscript.TestScript, _ bool, args []string) {
-	poll(ts, args[0], func() bool { _, err := os.Stat(ts.MkAbs(args[0])); return err == nil })
+	want := regexp.MustCompile(strings.Join(args[1:], " "))
+	poll(ts, strings.Join(args, " "), func() bool {
+		b, err := os.ReadFile(ts.MkAbs(args[0]))
+		return err == nil && want.Match(b)
+	})
 }
 
 // waitFor repeats a command until its JSON output has a value.
@@ -153,16 +162,32 @@ func waitFor(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) < 5 || args[3] != "--" {
 		ts.Fatalf("usage: wait-for PATH OP VALUE -- COMMAND…")
 	}
-	var got string
+	path, err := exec.LookPath(args[4])
+	ts.Check(err)
+	var last []byte
+	defer func() { // a later json looks at it; a failure shows it
+		_, _ = ts.Stdout().Write(last)
+	}()
 	poll(ts, strings.Join(args[:3], " "), func() bool {
-		if ts.Exec(args[4], args[5:]...) != nil {
+		cmd := exec.Command(path, args[5:]...)
+		cmd.Dir = ts.MkAbs(".")
+		cmd.Env = environ(ts, "VISUTILITY_SERVER", "VISUTILITY_TOKEN_FILE", "VISUTILITY_TOKEN")
+		out, err := cmd.Output()
+		if last = out; err != nil {
 			return false
 		}
-		var err error
-		got, err = lookup(ts.ReadFile("stdout"), args[0])
+		got, err := lookup(string(out), args[0])
 		return err == nil && holds(ts, got, args[1], args[2])
 	})
-	ts.Logf("%s is %s", args[0], got)
+}
+
+// environ is what every process of a story has, and some of the story's own variables.
+func environ(ts *testscript.TestScript, more ...string) []string {
+	var env []string
+	for _, name := range append([]string{"PATH", "HOME", "TMPDIR", "USER"}, more...) {
+		env = append(env, name+"="+ts.Getenv(name))
+	}
+	return env
 }
 
 func checkJSON(ts *testscript.TestScript, _ bool, args []string) {
@@ -195,7 +220,7 @@ func holds(ts *testscript.TestScript, got, op, want string) bool {
 	return false
 }
 
-// lookup finds a value: "items.0.name", "items.#" for the length; an absent key is "".
+// lookup finds a value: "items.0.name", "items.len" for the length; an absent key is "".
 func lookup(text, path string) (string, error) {
 	var v any
 	if err := json.Unmarshal([]byte(text), &v); err != nil {
@@ -206,7 +231,7 @@ func lookup(text, path string) (string, error) {
 		case map[string]any:
 			v = x[key]
 		case []any:
-			if key == "#" {
+			if key == "len" {
 				return strconv.Itoa(len(x)), nil
 			}
 			i, err := strconv.Atoi(key)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"charm.land/lipgloss/v2"
@@ -74,8 +75,8 @@ func follow(cmd *cobra.Command, c *client, out *output, id string) error {
 	if !out.json() {
 		progress = cmd.OutOrStdout()
 	}
-	raw, run, err := waitForRun(cmd.Context(), c, id, func(r visutility.Run) {
-		lipgloss.Fprintf(progress, "%s  %s %s\n", time.Now().Format(time.TimeOnly), paint(r.State.String()), outcome(r))
+	raw, run, err := waitForRun(cmd.Context(), c, id, func(t visutility.Transition) {
+		lipgloss.Fprintln(progress, strings.TrimRight(fmt.Sprintf("%s  %s  %s", t.Time.Local().Format(time.TimeOnly), paint(t.To.String()), t.Note), " "))
 	})
 	if err != nil {
 		if cmd.Context().Err() != nil {
@@ -87,7 +88,7 @@ func follow(cmd *cobra.Command, c *client, out *output, id string) error {
 		if err := printJSON(cmd.OutOrStdout(), raw); err != nil {
 			return err
 		}
-	} else if err := out.print(cmd, nil, func(p *page) { p.afterRun(run) }); err != nil {
+	} else if err := out.print(cmd, nil, func(p *page) { p.afterRun(run.Run) }); err != nil {
 		return err
 	}
 	switch run.State {
@@ -97,21 +98,20 @@ func follow(cmd *cobra.Command, c *client, out *output, id string) error {
 	return nil
 }
 
-// waitForRun polls a run until it is settled and tells of each new state.
-func waitForRun(ctx context.Context, c *client, id string, became func(visutility.Run)) (json.RawMessage, visutility.Run, error) {
-	last := visutility.RunState(-1)
+// waitForRun polls a run until it is settled and tells of each step that it made.
+func waitForRun(ctx context.Context, c *client, id string, step func(visutility.Transition)) (json.RawMessage, server.RunDetail, error) {
+	told := 0
 	for {
 		raw, err := c.get(ctx, endpoint("runs", id), nil)
 		if err != nil {
-			return nil, visutility.Run{}, err
+			return nil, server.RunDetail{}, err
 		}
-		run, err := decode[visutility.Run](raw)
+		run, err := decode[server.RunDetail](raw)
 		if err != nil {
 			return nil, run, err
 		}
-		if run.State != last {
-			last = run.State
-			became(run)
+		for ; told < len(run.Transitions); told++ {
+			step(run.Transitions[told])
 		}
 		if run.State.Ended() || run.State == visutility.Watching || run.State == visutility.AwaitingApproval {
 			return raw, run, nil
