@@ -199,7 +199,7 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// TestImport takes more rows in at once than memory is to hold, the newest first, and each second twice.
+// TestImport takes more rows in at once than memory is to hold, the newest first, and each second twice, in different entries.
 func TestImport(t *testing.T) {
 	l := &testLog{}
 	const seconds = maxRows * 3 / 2
@@ -207,7 +207,7 @@ func TestImport(t *testing.T) {
 		var events []visutility.Event
 		for s := range int64(1000) {
 			second := 1000 * (at - s - seconds)
-			events = append(events, event("auc", second, float64(second%977)), event("auc", second+1000*(s%2), -1))
+			events = append(events, event("auc", second, float64(second%977)), event("auc", second+700_000, -1)) // mostly in the entry before
 		}
 		l.add(0, events...)
 	}
