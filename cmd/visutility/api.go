@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"os/user"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -56,12 +57,13 @@ func show[T any](cmd *cobra.Command, out *output, raw json.RawMessage, draw func
 	return out.print(cmd, nil, func(p *page) { draw(p, v) })
 }
 
-// actor is who asks, as far as the environment tells: it goes into the records.
+// actor is who asks, as far as the system tells: it goes into the records.
 func actor() string {
-	for _, name := range []string{"USER", "LOGNAME", "USERNAME"} {
-		if s := os.Getenv(name); s != "" {
-			return s
-		}
+	if s := os.Getenv("USER"); s != "" {
+		return s
+	}
+	if u, err := user.Current(); err == nil {
+		return u.Username
 	}
 	return ""
 }

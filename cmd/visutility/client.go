@@ -103,6 +103,9 @@ func (e *apiError) Error() string {
 	var b strings.Builder
 	b.WriteString(cmp.Or(e.Detail, e.Title, http.StatusText(e.Status)))
 	for _, f := range e.Errors {
+		if strings.Contains(e.Detail, f.Message) {
+			continue // said already
+		}
 		b.WriteString("\n  ")
 		if f.Location != "" {
 			b.WriteString(f.Location + ": ")

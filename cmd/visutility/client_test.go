@@ -117,6 +117,7 @@ func TestProblemsAreReadable(t *testing.T) {
 	}{
 		{"every field", `{"title":"Unprocessable Entity","detail":"validation failed","errors":[{"location":"events[0].value","message":"is NaN"},{"location":"events[1].model","message":"is missing"}]}`,
 			422, "validation failed\n  events[0].value: is NaN\n  events[1].model: is missing"},
+		{"a field that repeats the detail", `{"title":"Conflict","detail":"no run: it is paused","errors":[{"location":"decision","message":"it is paused"}]}`, 409, "no run: it is paused"},
 		{"title alone", `{"title":"Conflict"}`, 409, "Conflict"},
 		{"token", `{"title":"Unauthorized","detail":"a token is needed"}`, 401,
 			"a token is needed; give the server's token with --token-file FILE, or VISUTILITY_TOKEN_FILE"},

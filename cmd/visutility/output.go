@@ -124,7 +124,7 @@ func (p *page) more(cursor string) {
 
 // fact is a line of a record: a name and a value. Empty values are left out.
 func (p *page) fact(name, value string) {
-	if value != "" && value != "-" {
+	if value = strings.TrimRight(value, " "); value != "" && value != "-" {
 		p.line("%s %s", headStyle.Render(fmt.Sprintf("%-13s", name)), value)
 	}
 }
