@@ -17,7 +17,6 @@ import (
 	"github.com/visutility/visutility/dispatch"
 	"github.com/visutility/visutility/history"
 	"github.com/visutility/visutility/policy"
-	"github.com/visutility/visutility/registry"
 	"github.com/visutility/visutility/retrain"
 	"github.com/visutility/visutility/store"
 	"github.com/visutility/visutility/trainer"
