@@ -102,7 +102,7 @@ type Log struct {
 	space      *space
 	high       *high     // the writer's
 	ids        idCounter // the writer's
-	previous   *session  // the last one started, to be stopped before the next
+	previous   *session  // the last one started, stopped before the next: Open's, then the repairer's, then Close's
 	count      counters
 
 	mu      sync.Mutex

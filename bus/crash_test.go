@@ -97,6 +97,13 @@ func keyOf(n int) string {
 	return ""
 }
 
+// limited is a context for reading what must be there.
+func limited(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 // numbers reads a partition: how often each number is there.
 func numbers(t *testing.T, l *Log, partition int) map[int]int {
 	t.Helper()
@@ -112,7 +119,7 @@ func numbers(t *testing.T, l *Log, partition int) map[int]int {
 	if last == first {
 		return out
 	}
-	for b, err := range l.Read(t.Context(), partition, first) {
+	for b, err := range l.Read(limited(t), partition, first) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -398,9 +405,9 @@ func checkTorn(t *testing.T, dir string, acked []int, last visutility.Position) 
 			t.Errorf("a new event of partition %d has position %d; positions up to %d had been given out", p, at, last)
 		}
 		n := 0
-		for b, err := range l.Read(t.Context(), p, last) {
+		for b, err := range l.Read(limited(t), p, last) {
 			if err != nil {
-				t.Fatal(err)
+				t.Fatalf("a reader of partition %d that stood at %d: %v", p, last, err)
 			}
 			n += len(b.Entries)
 			if b.Last() >= at {
