@@ -56,9 +56,7 @@ func refused(err error, status int) bool {
 
 // A modelView is what the replay reads of GET /api/v1/models/{m}.
 type modelView struct {
-	Champion  string `json:"champion"`
-	ActiveRun string `json:"active_run"`
-	Metrics   []struct {
+	Metrics []struct {
 		Name     string    `json:"name"`
 		LastTime time.Time `json:"last_time"`
 	} `json:"metrics"`
@@ -74,6 +72,49 @@ func (m *modelView) seen() time.Time {
 	return time.Time{}
 }
 
+// An explanation is what the replay reads of GET /api/v1/models/{m}/explain.
+type explanation struct {
+	Champion  string `json:"champion"`
+	ActiveRun string `json:"active_run"`
+	Events    int64  `json:"events"` // folded
+	Policies  []struct {
+		Verdict    visutility.Verdict `json:"verdict"`
+		Guardrails []struct {
+			Name   string    `json:"name"`
+			Blocks bool      `json:"blocks"`
+			Until  time.Time `json:"until"`
+		} `json:"guardrails"`
+	} `json:"policies"`
+}
+
+// cooldown is when the last cooldown that blocks is over, zero for none.
+func (x *explanation) cooldown() (until time.Time) {
+	for _, p := range x.Policies {
+		for _, g := range p.Guardrails {
+			if g.Name == visutility.ByCooldown && g.Blocks && g.Until.After(until) {
+				until = g.Until
+			}
+		}
+	}
+	return until
+}
+
+// heldBack says which guardrail keeps a policy that would retrain from it, if any.
+func (x *explanation) heldBack() string {
+	for _, p := range x.Policies {
+		for _, g := range p.Guardrails {
+			if p.Verdict == visutility.Fire && g.Blocks {
+				return "held back by " + strings.ReplaceAll(g.Name, "_", " ")
+			}
+		}
+	}
+	return ""
+}
+
+func (c *client) explain(ctx context.Context) (x explanation, err error) {
+	return x, c.call(ctx, http.MethodGet, "/api/v1/models/"+modelName+"/explain", "", nil, &x)
+}
+
 func (c *client) model(ctx context.Context) (m modelView, err error) {
 	return m, c.call(ctx, http.MethodGet, "/api/v1/models/"+modelName, "", nil, &m)
 }
@@ -87,24 +128,15 @@ func (c *client) run(ctx context.Context, id string) (r visutility.Run, err erro
 }
 
 // newestRun is the model's newest run, the zero Run for none.
-func (c *client) newestRun(ctx context.Context) (visutility.Run, error) {
-	return newest[visutility.Run](ctx, c, "/api/v1/runs")
-}
-
-// newestDecision is the model's newest decision, the zero Decision for none.
-func (c *client) newestDecision(ctx context.Context) (visutility.Decision, error) {
-	return newest[visutility.Decision](ctx, c, "/api/v1/decisions")
-}
-
-func newest[T any](ctx context.Context, c *client, path string) (first T, err error) {
+func (c *client) newestRun(ctx context.Context) (r visutility.Run, err error) {
 	var list struct {
-		Items []T `json:"items"`
+		Items []visutility.Run `json:"items"`
 	}
-	err = c.call(ctx, http.MethodGet, path+"?limit=1&model="+modelName, "", nil, &list)
+	err = c.call(ctx, http.MethodGet, "/api/v1/runs?limit=1&model="+modelName, "", nil, &list)
 	if len(list.Items) > 0 {
-		first = list.Items[0]
+		r = list.Items[0]
 	}
-	return first, err
+	return r, err
 }
 
 // trigger asks for a run and returns it.

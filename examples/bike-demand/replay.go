@@ -15,6 +15,9 @@ import (
 	"github.com/visutility/visutility"
 )
 
+// longestCooldown is what the replay waits for; a longer one holds runs back.
+const longestCooldown = 10 * time.Second
+
 // A player plays the inference layer: every week it forecasts with the champion
 // of the day, and when the week is over it tells the server how wrong it was.
 type player struct {
@@ -28,7 +31,6 @@ type player struct {
 	model    *Model // the champion's
 	first    *Model // what would still serve had nothing been retrained
 	lastRun  string // the newest run that has been told of
-	lastWord string // the newest decision that has been told of
 	tally    tally
 }
 
@@ -166,7 +168,7 @@ func (p *player) firstTraining(ctx context.Context) error {
 	run, err := p.client.trigger(ctx, "there is no champion yet")
 	if refused(err, http.StatusConflict) { // somebody has asked already
 		no := err
-		if run, err = p.client.newestRun(ctx); err == nil && !run.State.Active() {
+		if run, err = p.client.newestRun(ctx); err == nil && (run.ID == "" || !run.State.Active()) {
 			err = no
 		}
 	}
@@ -189,8 +191,8 @@ func (p *player) firstTraining(ctx context.Context) error {
 	return nil
 }
 
-// catchUp takes note of what the server did before: only later runs and
-// decisions are the replay's. It waits for a run that is still under way.
+// catchUp takes note of what the server did before: only later runs are the
+// replay's. It waits for a run that is still under way.
 func (p *player) catchUp(ctx context.Context) error {
 	run, err := p.client.newestRun(ctx)
 	if err != nil {
@@ -204,9 +206,8 @@ func (p *player) catchUp(ctx context.Context) error {
 			return err
 		}
 	}
-	decision, err := p.client.newestDecision(ctx)
-	p.lastRun, p.lastWord = run.ID, decision.ID
-	return err
+	p.lastRun = run.ID
+	return nil
 }
 
 // week plays one week: score, publish, and see what the server makes of it.
@@ -229,14 +230,19 @@ func (p *player) week(ctx context.Context, from time.Time) error {
 		Count: uint64(len(hours)), Version: p.champion.ID,
 	}
 	key := fmt.Sprintf("%s/%s/%s/%s", modelName, p.stream.Digest, end.Format(time.DateOnly), p.champion.ID)
+	before, err := p.client.explain(ctx)
+	if err != nil {
+		return err
+	}
 	if err := p.client.publish(ctx, key, event); err != nil {
 		return err
 	}
 	p.screen.move(fmt.Sprintf("%s  %5.3f %s", end.Format(time.DateOnly), value, p.screen.bar(value)))
-	if err := p.folded(ctx, end); err != nil {
+	x, err := p.folded(ctx, before.Events, end)
+	if err != nil {
 		return err
 	}
-	fired, note, err := p.consequence(ctx)
+	fired, note, err := p.consequence(ctx, x)
 	if err != nil {
 		return err
 	}
@@ -247,24 +253,34 @@ func (p *player) week(ctx context.Context, from time.Time) error {
 	return nil
 }
 
-// folded waits until the server has taken the event of that time into account.
-func (p *player) folded(ctx context.Context, end time.Time) error {
-	return p.await(ctx, "the server took the event but does not read it (see: visutility models)", func() (bool, error) {
+// folded waits until the server has taken the week's event into account, and
+// returns how it then sees the model. before is how many events it had counted;
+// one that it knew already, from before an interruption, is not counted again.
+func (p *player) folded(ctx context.Context, before int64, end time.Time) (x explanation, err error) {
+	err = p.await(ctx, "the server took the event but does not read it (see: visutility explain "+modelName+")", func() (bool, error) {
+		var err error
+		if x, err = p.client.explain(ctx); err != nil || x.Events > before {
+			return true, err
+		}
 		m, err := p.client.model(ctx)
 		return !m.seen().Before(end), err
 	})
+	return x, err
 }
 
 // consequence finds out what the server made of the week's event, waits for
 // the run to end if it opened one (time would pass in reality, too), and says it in a few words.
-func (p *player) consequence(ctx context.Context) (fired bool, note string, err error) {
-	run, err := p.client.newestRun(ctx)
+func (p *player) consequence(ctx context.Context, x explanation) (fired bool, note string, err error) {
+	var run visutility.Run
+	err = p.await(ctx, "the server tells of a run that it does not show: "+x.ActiveRun, func() (ok bool, err error) {
+		run, err = p.client.newestRun(ctx)
+		return x.ActiveRun == "" || run.ID != p.lastRun, err
+	})
 	if err != nil {
 		return false, "", err
 	}
 	if run.ID == p.lastRun {
-		note, err = p.heldBack(ctx)
-		return false, note, err
+		return false, x.heldBack(), nil
 	}
 	p.lastRun = run.ID
 	if run, err = p.follow(ctx, run.ID); err != nil {
@@ -285,19 +301,6 @@ func (p *player) consequence(ctx context.Context) (fired bool, note string, err 
 		note = fmt.Sprintf("retraining %s: %s", run.State, why(run))
 	}
 	return true, note + "  " + p.screen.paint(faint, run.ID), nil
-}
-
-// heldBack says which guardrail kept the server from opening a run, if one did just now.
-func (p *player) heldBack(ctx context.Context) (string, error) {
-	d, err := p.client.newestDecision(ctx)
-	if err != nil || d.ID == p.lastWord {
-		return "", err
-	}
-	p.lastWord = d.ID
-	if d.Outcome != visutility.Suppressed {
-		return "", nil
-	}
-	return "held back by " + strings.ReplaceAll(d.SuppressedBy, "_", " "), nil
 }
 
 // follow waits for a run to end, however long it takes: the model is the
@@ -321,14 +324,22 @@ func (p *player) follow(ctx context.Context, id string) (visutility.Run, error) 
 }
 
 // settle waits until the server's fold knows that the run is over (only then
-// may the next event open another) and takes up the champion of now.
+// may the next event open another), lets a short cooldown pass, as it would have
+// in a week, and takes up the champion of now.
 func (p *player) settle(ctx context.Context, run visutility.Run) error {
-	err := p.await(ctx, "the server does not take notice of the end of run "+run.ID, func() (bool, error) {
-		m, err := p.client.model(ctx)
-		return m.ActiveRun == "" && (!serves(run) || m.Champion == run.Version), err
+	var x explanation
+	err := p.await(ctx, "the server does not take notice of the end of run "+run.ID, func() (ok bool, err error) {
+		x, err = p.client.explain(ctx)
+		return x.ActiveRun == "" && (!serves(run) || x.Champion == run.Version), err
 	})
 	if err != nil {
 		return err
+	}
+	if left := time.Until(x.cooldown()); left > 0 && left <= longestCooldown {
+		p.screen.move(fmt.Sprintf("            %s, cooling down", run.State))
+		if err := sleep(ctx, left); err != nil {
+			return err
+		}
 	}
 	return p.reload(ctx)
 }
@@ -399,7 +410,11 @@ func (p *player) sumUp() {
 	if t := p.tally; t.weeks > 0 {
 		n := float64(t.weeks)
 		p.screen.line("")
-		p.screen.line(fmt.Sprintf("%d weeks, mean weekly WMAPE", t.weeks))
+		weeks := "weeks"
+		if t.weeks == 1 {
+			weeks = "week"
+		}
+		p.screen.line(fmt.Sprintf("%d %s, mean weekly WMAPE", t.weeks, weeks))
 		p.screen.line(fmt.Sprintf("  as played        %5.1f %%  %s  %s", 100*t.live/n, p.screen.paint(calm, p.screen.bar(t.live/n)), t.runs()))
 		p.screen.line(fmt.Sprintf("  never retrained  %5.1f %%  %s", 100*t.never/n, p.screen.paint(alarm, p.screen.bar(t.never/n))))
 	}

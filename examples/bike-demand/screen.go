@@ -45,7 +45,7 @@ func (s *screen) paint(style lipgloss.Style, text string) string {
 // line prints a line that stays.
 func (s *screen) line(text string) {
 	s.clear()
-	s.write(text + "\n")
+	s.write(strings.TrimRight(text, " ") + "\n")
 }
 
 // move prints a line that the next one overwrites; nothing where that is not possible.
@@ -100,6 +100,5 @@ func (s *screen) week(end time.Time, value float64, fired bool, note string) {
 	if fired {
 		style = alarm
 	}
-	s.line(strings.TrimRight(fmt.Sprintf("%s  %5.3f %s  %s",
-		end.Format(time.DateOnly), value, s.paint(style, s.bar(value)), note), " "))
+	s.line(fmt.Sprintf("%s  %5.3f %s  %s", end.Format(time.DateOnly), value, s.paint(style, s.bar(value)), note))
 }
