@@ -151,7 +151,8 @@ func (c *compiler) celMistakes(errs []*common.Error) []*mistake {
 		}
 		message := e.Message
 		if strings.HasPrefix(message, "Syntax error: ") {
-			message = "is not a condition: " + strings.TrimPrefix(message, "Syntax error: ")
+			message, _, _ = strings.Cut(strings.TrimPrefix(message, "Syntax error: "), " expecting ")
+			message = "is not a condition: " + strings.ReplaceAll(message, "'<EOF>'", "the end")
 		}
 		all = append(all, &mistake{at, overload(message), ""})
 		if len(all) == 5 {
@@ -401,7 +402,7 @@ func (s *substitution) call(e ast.Expr) {
 			s.fail(args[0], "", "%v", err)
 			return
 		}
-		e.SetKindCase(s.fac.NewLiteral(e.ID(), types.Duration{Duration: d}))
+		args[0].SetKindCase(s.fac.NewLiteral(args[0].ID(), types.String(d.String()))) // CEL knows no days
 		return
 	case name == operators.Index && len(args) == 2 && args[0].Kind() == ast.IdentKind && args[1].Kind() == ast.LiteralKind:
 		if field, ok := args[1].AsLiteral().Value().(string); ok && s.bound[args[0].AsIdent()] == 0 {

@@ -8,6 +8,9 @@ import (
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
 
 	"github.com/visutility/visutility"
 )
@@ -134,7 +137,7 @@ func (o *operator) weight(w []uint64) float64 {
 		return sum
 	default: // histogram
 		var sum uint64
-		for _, c := range w[histogramHead+2 : histogramHead+bucketWords] {
+		for _, c := range buckets(w[histogramHead:]).totals() {
 			sum += c
 		}
 		return float64(sum)
@@ -237,16 +240,32 @@ func (e *expr) part(x ast.Expr, details *cel.EvalDetails, slot slotTeller) []vis
 		return []visutility.Term{t}
 	}
 	if v, ok := details.State().Value(x.ID()); ok {
-		if k := kindOf(e.tree.GetType(x.ID())); k != foreign {
-			t.Value = present(k, floatOf(v))
-		} else if s, ok := v.Value().(string); ok {
-			t.Value = s
-		}
+		t.Value = presentCEL(kindOf(e.tree.GetType(x.ID())), v)
 	}
 	for _, p := range parts(x) {
 		t.Terms = append(t.Terms, e.part(p, details, slot)...)
 	}
 	return []visutility.Term{t}
+}
+
+// presentCEL is a value of CEL as terms show it.
+func presentCEL(k kind, v ref.Val) any {
+	switch v := v.(type) {
+	case types.Int:
+		return float64(v)
+	case types.String:
+		return string(v)
+	case traits.Lister:
+		var items []string
+		for it := v.Iterator(); it.HasNext() == types.True; {
+			items = append(items, fmt.Sprint(it.Next().Value()))
+		}
+		return "[" + strings.Join(items, ", ") + "]"
+	}
+	if k == foreign {
+		return nil
+	}
+	return present(k, floatOf(v))
 }
 
 // parts are the sub-expressions that have one value each: not the body of a macro.

@@ -264,7 +264,9 @@ func webhookFields() []field[Webhook] {
 func (x *draft) finishTrain(d *decoder) {
 	n, t := x.train, &x.p.Train
 	if n == nil {
-		d.missing(x.root.at, "train", "train is missing: it says what to run")
+		if x.root.get("train") == nil {
+			d.missing(x.root.at, "train", "train is missing: it says what to run")
+		}
 		return
 	}
 	if n.kind != mapNode {

@@ -54,9 +54,13 @@ func (g gate) Validate(_ context.Context, challenger, champion visutility.Versio
 			r.Reason = "no champion yet: nothing to beat"
 			break
 		}
-		r.Reason = "cannot tell: " + strings.Join(missing, " and ") + " was not measured"
-		if len(missing) == 0 {
+		switch len(missing) {
+		case 0:
 			r.Reason = "cannot tell: the result is not a number"
+		case 1:
+			r.Reason = "cannot tell: " + missing[0] + " was not measured"
+		default:
+			r.Reason = "cannot tell: " + strings.Join(missing, " and ") + " were not measured"
 		}
 	}
 	return r, nil

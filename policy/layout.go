@@ -87,8 +87,15 @@ func (p *Program) Migrate(dst []uint64, from []byte, src []uint64) error {
 		known[x.Key] = x
 	}
 	for _, x := range p.parts() {
+		// Keys tell operators apart wherever they are; a length that differs means another version of one.
 		if o, ok := known[x.Key]; ok && o.Len == x.Len {
 			copy(dst[x.At:x.At+x.Len], src[o.At:o.At+o.Len])
+		}
+	}
+	dst[headBreached], dst[headReverting] = 0, 0 // bits of another program's policies
+	for _, m := range p.machines {
+		if dst[m.at] != 0 {
+			dst[m.active] |= m.look
 		}
 	}
 	for _, o := range p.operators {

@@ -106,11 +106,28 @@ func (l *lowering) lower(e ast.Expr) (*expr, error) {
 			return x, nil
 		}
 	case ast.CallKind:
+		if d, ok := durationLiteral(e.AsCall()); ok {
+			x.num = d
+			return x, nil
+		}
 		if ok, err := l.call(x, e.AsCall()); ok || err != nil {
 			return x, err
 		}
 	}
 	return x, l.interpret(x, e)
+}
+
+// durationLiteral is the milliseconds of duration("…"), which CEL has no literal for.
+func durationLiteral(c ast.CallExpr) (float64, bool) {
+	if c.FunctionName() != "duration" || len(c.Args()) != 1 || c.Args()[0].Kind() != ast.LiteralKind {
+		return 0, false
+	}
+	text, ok := c.Args()[0].AsLiteral().Value().(string)
+	if !ok {
+		return 0, false
+	}
+	d, err := parseDuration(text)
+	return float64(d.Milliseconds()), err == nil
 }
 
 // call lowers a call, if native code can do what it does.

@@ -51,31 +51,39 @@ func (p *Program) hear(state []uint64, now int64) {
 
 // evaluate brings the values of slots up to date and runs the conditions of a table.
 func (p *Program) evaluate(state []uint64, tab *table, at clock, pos visutility.Position) (look uint64) {
-	for _, i := range tab.reads {
-		p.read(state, i, at)
+	for i := range tab.reads {
+		look |= p.read(state, &tab.reads[i], at, pos)
 	}
 	for i := range tab.tallies {
 		tab.tallies[i].operator.count(state, tab.tallies[i].fn(state))
 	}
-	for _, i := range tab.lateReads {
-		p.read(state, i, at)
-	}
-	for i := range tab.comparisons {
-		c := &tab.comparisons[i]
-		m := &p.machines[c.machine]
-		truth := compare(c.op, load(state, c.at), c.limit)
-		if truth != yes && state[m.at] == 0 {
-			continue // holds and stays so: nearly always
-		}
-		look |= m.step(state, truth, at, pos)
+	for i := range tab.lateReads {
+		look |= p.read(state, &tab.lateReads[i], at, pos)
 	}
 	for _, i := range tab.conditions {
 		m := &p.machines[i]
-		truth := m.fn(state)
-		if truth != yes && state[m.at] == 0 {
-			continue
+		if truth := m.fn(state); truth == yes || state[m.active]&m.look != 0 {
+			look |= m.step(state, truth, at, pos)
 		}
-		look |= m.step(state, truth, at, pos)
+	}
+	return look
+}
+
+// read reads a slot and runs the comparisons of its value.
+func (p *Program) read(state []uint64, r *reading, at clock, pos visutility.Position) (look uint64) {
+	v := r.slot.read(state, r.slot.operator, at)
+	if r.keep {
+		store(state, r.slot.at, v)
+	}
+	if v >= r.low && v <= r.high && state[headBreached]&r.breached == 0 && state[headReverting]&r.reverting == 0 {
+		return 0
+	}
+	for i := range r.comparisons {
+		c := &r.comparisons[i]
+		m := &p.machines[c.machine]
+		if truth := compare(c.op, v, c.limit); truth == yes || state[m.active]&m.look != 0 {
+			look |= m.step(state, truth, at, pos)
+		}
 	}
 	return look
 }
@@ -91,6 +99,7 @@ func (m *machine) step(state []uint64, truth tri, at clock, pos visutility.Posit
 	case no:
 		verdict = visutility.Hold
 		clear(w)
+		state[m.active] &^= m.look
 	case yes:
 		time := at.event
 		if m.clocked {
@@ -104,6 +113,7 @@ func (m *machine) step(state []uint64, truth tri, at clock, pos visutility.Posit
 			verdict = visutility.Fire
 		}
 		w[machineVerdict] = uint64(verdict)
+		state[m.active] |= m.look
 	}
 	switch {
 	case m.rollback && truth == no: // its ceasing to hold concerns nobody

@@ -8,7 +8,7 @@ import "math"
 // its length, and a late event finds the pane of its own time.
 const panes = 12
 
-// expire moves the window on to the pane of the model's clock and calls clear
+// expire moves the window on to the pane of the model's clock and calls drop
 // for the place of every pane that leaves. It reports whether any did.
 func (o *operator) expire(w []uint64, now int64, drop func(place int64)) bool {
 	p := int64(w[0])
@@ -23,14 +23,12 @@ func (o *operator) expire(w []uint64, now int64, drop func(place int64)) bool {
 	return true
 }
 
-// paneOf is the place of the pane of time t, after expire; false if it has left the window.
+// paneOf is the place of the pane of time t in a window that has been moved on; false if it has left.
+// It divides rather than compares with the newest pane, so that the processor can fetch the
+// pane before it has the word that says which is the newest.
 func (o *operator) paneOf(w []uint64, t int64) (int64, bool) {
-	p := int64(w[0])
-	if t < p*o.width { // dividing only for late events
-		k := t / o.width
-		return k % panes, k > p-panes
-	}
-	return p % panes, true
+	k := t / o.width
+	return k % panes, k > int64(w[0])-panes
 }
 
 // Moments: newest pane, total sum, total weight; then (sum, weight) by pane. The

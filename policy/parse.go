@@ -113,7 +113,9 @@ func object[T any](d *decoder, n *node, what string, fields []field[T], to *T) {
 		switch {
 		case i < 0:
 			suggestion := closest(p.key, keys)
-			if suggestion == "" {
+			if strings.ContainsAny(p.key, "()<>") {
+				d.fail(p.at, "%q is not a key; %s", p.key, quoteHint)
+			} else if suggestion == "" {
 				d.fail(p.at, "unknown key %q in %s; the keys are %s", p.key, what, strings.Join(keys, ", "))
 			} else {
 				d.suggest(p.at, suggestion, "unknown key %q in %s", p.key, what)
@@ -126,6 +128,8 @@ func object[T any](d *decoder, n *node, what string, fields []field[T], to *T) {
 		}
 	}
 }
+
+const quoteHint = "between { and } a condition with a comma must stand in quotes"
 
 // text reads a value that is not empty.
 func (d *decoder) text(n *node) (string, bool) {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"math"
 	"slices"
 
 	"github.com/visutility/visutility"
@@ -37,8 +38,13 @@ const (
 	headFirstSeen        // when the model was first heard of, stored time
 	headPromoted         // when the champion was promoted, stored time; 0 for none
 	headStored           // when the newest entry was stored
+	headBreached         // bit i: the verdict of policy i is not Hold
+	headReverting        // bit i: the rollback condition of policy i holds
 	headWords
 )
+
+// lineWords is a cache line. States are a multiple of it long.
+const lineWords = 8
 
 // A placedSlot is a slot with the place in the state where its value is put for conditions to read.
 type placedSlot struct {
@@ -60,6 +66,7 @@ type placedCondition struct {
 type machine struct {
 	*placedCondition
 	at       int
+	active   int    // the word of the head in which its bit tells that its words are not zero
 	look     uint64 // the bit of its policy
 	hold     int64  // how long the condition must be true
 	rollback bool
@@ -74,12 +81,11 @@ const (
 
 // A table says what an event of one metric, or a tick, is to do, in this order.
 type table struct {
-	folds       []*operator
-	reads       []int // slots
-	tallies     []tallying
-	lateReads   []int // slots that read tallies
-	comparisons []comparison
-	conditions  []int // machines
+	folds      []*operator
+	reads      []reading
+	tallies    []tallying
+	lateReads  []reading // of tallies
+	conditions []int     // machines of conditions that are more than one comparison
 }
 
 type tallying struct {
@@ -87,20 +93,52 @@ type tallying struct {
 	fn       triFn
 }
 
-// A comparison is a machine whose whole condition compares a slot with a constant.
+// A reading is a slot to be read, with the conditions that do no more than
+// compare it with a constant.
+type reading struct {
+	slot        *placedSlot
+	keep        bool // other conditions read the value
+	comparisons []comparison
+	// A value between low and high makes all comparisons false. If moreover no bit of
+	// these is set in the head, nothing happens: that is the case nearly always.
+	low, high           float64
+	breached, reverting uint64
+}
+
 type comparison struct {
-	at      int // of the slot's value
 	limit   float64
 	op      operation
 	machine int32
+}
+
+// add takes in a comparison.
+func (r *reading) add(c comparison, m *machine) {
+	r.comparisons = append(r.comparisons, c)
+	switch c.op {
+	case opLess:
+		r.low = max(r.low, c.limit)
+	case opLessEq:
+		r.low = max(r.low, math.Nextafter(c.limit, math.Inf(1)))
+	case opGreater:
+		r.high = min(r.high, c.limit)
+	case opGreaterEq:
+		r.high = min(r.high, math.Nextafter(c.limit, math.Inf(-1)))
+	default:
+		r.low, r.high = math.Inf(1), math.Inf(-1) // no value is beyond suspicion
+	}
+	if m.rollback {
+		r.reverting |= m.look
+	} else {
+		r.breached |= m.look
+	}
 }
 
 // newProgram builds the program of policies, at most 64.
 func newProgram(policies []*Policy) *Program {
 	p := &Program{policies: policies, metrics: make(map[string]int)}
 	b := builder{Program: p, operators: make(map[string]*operator), slots: make(map[string]int)}
-	// Places: the head and the machines, which every event touches; then the
-	// values, then the operators.
+	// Places: the head, which every event touches; then the operators, the
+	// values and the machines.
 	p.words = headWords
 	var conditions []*placedCondition
 	place := func(c *condition) *placedCondition {
@@ -178,23 +216,28 @@ func (b *builder) machine(policy int, c *placedCondition, hold int64, rollback b
 	if c == nil {
 		return -1
 	}
-	b.machines = append(b.machines, machine{placedCondition: c, look: 1 << policy, hold: hold, rollback: rollback})
+	active := headBreached
+	if rollback {
+		active = headReverting
+	}
+	b.machines = append(b.machines, machine{placedCondition: c, active: active, look: 1 << policy, hold: hold, rollback: rollback})
 	return len(b.machines) - 1
 }
 
 func (b *builder) assignPlaces() {
-	for i := range b.machines {
-		b.machines[i].at = b.words
-		b.words += machineWords
+	for _, o := range b.Program.operators {
+		o.at, o.words = b.words, o.size()
+		b.words += o.words
 	}
 	for i := range b.Program.slots {
 		b.Program.slots[i].at = b.words
 		b.words++
 	}
-	for _, o := range b.Program.operators {
-		o.at, o.words = b.words, o.size()
-		b.words += o.words
+	for i := range b.machines {
+		b.machines[i].at = b.words
+		b.words += machineWords
 	}
+	b.words = (b.words + lineWords - 1) / lineWords * lineWords
 	for i, c := range b.tallied {
 		b.bind(c)
 		b.tallies[i].fn = c.fn
@@ -233,13 +276,22 @@ func (b *builder) makeTables() {
 // table lists what the conditions that concern an occasion need.
 func (b *builder) table(concerned func(*condition) bool) table {
 	var t table
-	need := make([]bool, len(b.Program.slots))
+	readings := make([]*reading, len(b.Program.slots)) // nil: not needed
+	need := func(slot int) *reading {
+		if readings[slot] == nil {
+			readings[slot] = &reading{slot: &b.Program.slots[slot], low: math.Inf(-1), high: math.Inf(1)}
+		}
+		return readings[slot]
+	}
+	keep := func(slots []int) {
+		for _, s := range slots {
+			need(s).keep = true
+		}
+	}
 	for i, tallied := range b.tallied {
 		if concerned(tallied.condition) {
 			t.tallies = append(t.tallies, b.tallies[i])
-			for _, s := range tallied.slots {
-				need[s] = true
-			}
+			keep(tallied.slots)
 		}
 	}
 	for i := range b.machines {
@@ -247,22 +299,20 @@ func (b *builder) table(concerned func(*condition) bool) table {
 		if !concerned(m.condition) {
 			continue
 		}
-		for _, s := range m.slots {
-			need[s] = true
-		}
 		if s, op, limit, ok := m.root.simple(); ok {
-			t.comparisons = append(t.comparisons, comparison{at: m.placedCondition.at[s], limit: limit, op: op, machine: int32(i)})
+			need(m.slots[s]).add(comparison{limit: limit, op: op, machine: int32(i)}, m)
 		} else {
+			keep(m.slots)
 			t.conditions = append(t.conditions, i)
 		}
 	}
-	for i, needed := range need {
+	for _, r := range readings {
 		switch {
-		case !needed:
-		case b.Program.slots[i].fn == fnMOfN:
-			t.lateReads = append(t.lateReads, i)
+		case r == nil:
+		case r.slot.fn == fnMOfN:
+			t.lateReads = append(t.lateReads, *r)
 		default:
-			t.reads = append(t.reads, i)
+			t.reads = append(t.reads, *r)
 		}
 	}
 	return t
@@ -286,7 +336,7 @@ func (p *Program) Metric(name string) int {
 }
 
 // Clocked reports whether time alone can change a verdict, so that [Program.Tick] has work.
-func (p *Program) Clocked() bool { return len(p.ticks.comparisons)+len(p.ticks.conditions) > 0 }
+func (p *Program) Clocked() bool { return len(p.ticks.reads) > 0 }
 
 // Time is the span of event time since the last promotion; zeros when there was no event.
 func (p *Program) Time(state []uint64) (first, last int64) {
@@ -298,6 +348,7 @@ func (p *Program) Time(state []uint64) (first, last int64) {
 func (p *Program) Promoted(state []uint64, now int64, previousMetrics map[string]float64) {
 	p.hear(state, now)
 	state[headFirst], state[headLast], state[headPromoted] = 0, 0, uint64(now)
+	state[headBreached], state[headReverting] = 0, 0
 	for i := range p.machines {
 		clear(state[p.machines[i].at : p.machines[i].at+machineWords])
 	}
@@ -343,12 +394,8 @@ func (p *Program) current(state []uint64, now int64) []uint64 {
 	s := slices.Clone(state[:p.words])
 	at := clock{int64(s[headClock]), max(now, int64(s[headStored]))}
 	for i := range p.slots {
-		p.read(s, i, at)
+		x := &p.slots[i]
+		store(s, x.at, x.slot.read(s, x.operator, at))
 	}
 	return s
-}
-
-func (p *Program) read(state []uint64, i int, at clock) {
-	x := &p.slots[i]
-	store(state, x.at, x.slot.read(state, x.operator, at))
 }

@@ -130,7 +130,7 @@ func (s *source) yamlError(err error) *Error {
 		p := y.GetToken().Position
 		hint := ""
 		if strings.Contains(y.GetMessage(), "flow map") {
-			hint = "; between { and } a condition with a comma must stand in quotes"
+			hint = "; " + quoteHint
 		}
 		return s.errorf(pos{p.Line, p.Column}, "is not YAML: %s%s", y.GetMessage(), hint)
 	}
