@@ -50,7 +50,7 @@ var fates = rapid.Custom(func(t *rapid.T) fate {
 		}), 0, 8).Draw(t, "crashes"),
 		Faults: rapid.SliceOfN(rapid.IntRange(0, 30), 0, 6).Draw(t, "faults"),
 		Wishes: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) wish {
-			return wish{minutes.Draw(t, "at"), rapid.SampledFrom([]string{visutility.WishCancel, visutility.WishApprove, visutility.WishApprove, visutility.WishRollback}).Draw(t, "what")}
+			return wish{minutes.Draw(t, "at"), rapid.SampledFrom([]string{visutility.WishCancel, visutility.WishApprove, visutility.WishRollback, visutility.WishRollback}).Draw(t, "what")}
 		}), 0, 4).Draw(t, "wishes"),
 	}
 })
@@ -246,7 +246,17 @@ func (w *world) people(done <-chan struct{}) {
 		case <-time.After(x.At - time.Since(start)):
 		case <-done:
 		}
-		w.store.wish("r1", x.What)
+		// A person who is told that it cannot be done now comes back, a few times.
+		for range 100 {
+			if w.store.wish("r1", x.What) || x.What == visutility.WishCancel {
+				break
+			}
+			select {
+			case <-time.After(5 * time.Minute):
+			case <-done:
+				return
+			}
+		}
 	}
 	for {
 		select {

@@ -311,6 +311,26 @@ func TestHangingTrainer(t *testing.T) {
 	}
 }
 
+// TestLateResultIsRefused has the run go on to its next attempt in other hands while the first is under way.
+func TestLateResultIsRefused(t *testing.T) {
+	var s *scene
+	tr := visutility.TrainerFunc(func(ctx context.Context, job visutility.Job) (visutility.Artifact, error) {
+		if job.Attempt == 2 {
+			<-ctx.Done()
+			return visutility.Artifact{}, context.Cause(ctx)
+		}
+		r := s.store.get("r1")
+		r.Attempt = 2
+		return good(), s.store.MoveRun(ctx, r, visutility.Training, "")
+	})
+	inBubbleWith(t, rules{retries: 1}, tr, func(_ *Options, here *scene) { s = here }, func(s *scene) {
+		s.after(time.Hour)
+		if r := s.state(visutility.Training); r.Attempt != 2 || r.Artifact != nil {
+			s.Errorf("the run is %+v", r)
+		}
+	})
+}
+
 func TestCancelWhileTraining(t *testing.T) {
 	var cause error
 	tr := visutility.TrainerFunc(func(ctx context.Context, _ visutility.Job) (visutility.Artifact, error) {

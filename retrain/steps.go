@@ -42,6 +42,7 @@ func (r *Runner) carry(ctx, train context.Context, run visutility.Run) (c carrie
 			return c
 		case errors.Is(err, errLate):
 			r.log.Warn("a late result was refused", slog.String("run", id), slog.String("model", run.Model))
+			c.failed = true // look again, but not at once
 			return c
 		}
 		c.failed = true
