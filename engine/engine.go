@@ -62,7 +62,7 @@ func (e *Engine) open(ctx context.Context) error {
 		return err
 	}
 	e.o.Dir = abs
-	lock, err := lockDir(e.o.Dir)
+	lock, err := lockDir(ctx, e.o.Dir)
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (e *Engine) openFold(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if e.history, err = history.Open(history.Options{Dir: e.path("history"), Retention: e.o.HistoryRetention, Logger: e.log, Registerer: e.o.Registerer}); err != nil {
+	if e.history, err = history.Open(history.Options{Dir: e.path("history"), Retention: e.o.HistoryRetention, Logger: quiet(e.log), Registerer: e.o.Registerer}); err != nil {
 		return fmt.Errorf("opening the history: %w", err)
 	}
 	e.closers = append(e.closers, e.history)

@@ -11,6 +11,9 @@ import (
 	"github.com/visutility/visutility/store"
 )
 
+// lastChance is how long a commit may go on trying after the end was asked for.
+const lastChance = 10 * time.Second
+
 // snapshotShare bounds the time that snapshots take: after one, the next waits at
 // least this many times as long as it took.
 const snapshotShare = 8
@@ -26,9 +29,7 @@ func (t *Trigger) Run(ctx context.Context) error {
 		snapshot := false
 		select {
 		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-			defer cancel()
-			return t.commit(last, true)
+			return t.commit(ctx, true)
 		case <-t.wake:
 			snapshot = !time.Now().Before(next)
 		case <-timer.C:
@@ -36,9 +37,6 @@ func (t *Trigger) Run(ctx context.Context) error {
 		}
 		start := time.Now()
 		if err := t.commit(ctx, snapshot); err != nil {
-			if ctx.Err() != nil {
-				continue
-			}
 			return err
 		}
 		if snapshot {
@@ -69,16 +67,21 @@ func (t *Trigger) commit(ctx context.Context, snapshot bool) error {
 			return err
 		}
 	}
-	t.tell(ctx, outs)
+	t.tell(context.WithoutCancel(ctx), outs)
 	return nil
 }
 
-// store retries until the commit is stored, ctx ends or the epoch is lost.
+// store retries until the commit is stored or the epoch is lost. What was taken from the
+// partitions is nowhere else, so the end of ctx does not interrupt it but only bounds the
+// time it may still take: when it gives up, nothing later may be stored either.
 func (t *Trigger) store(ctx context.Context, commits []store.Commit) error {
 	const most = 5 * time.Second
 	start := time.Now()
+	patience, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastChance, giveUp) })()
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, most) {
-		err := t.o.Store.Commit(ctx, commits...)
+		err := t.o.Store.Commit(patience, commits...)
 		if err == nil {
 			t.met.commits.Observe(time.Since(start).Seconds())
 			return nil
@@ -90,8 +93,8 @@ func (t *Trigger) store(ctx context.Context, commits []store.Commit) error {
 		t.log.Error("decisions could not be stored; trying again", slog.String("error", err.Error()), slog.Duration("in", wait))
 		select {
 		case <-time.After(wait):
-		case <-ctx.Done():
-			return errors.Join(err, context.Cause(ctx))
+		case <-patience.Done():
+			return fmt.Errorf("stopping with decisions unstored; the log has what it takes to make them again: %w", err)
 		}
 	}
 }

@@ -59,7 +59,7 @@ func (p *partition) take(epoch int64, snapshot bool) (store.Commit, output, erro
 	out := p.out
 	p.out = output{}
 	c := store.Commit{
-		Partition: p.id, Epoch: epoch, Position: p.folded,
+		Partition: p.id, Epoch: epoch, Position: max(p.folded, p.decided),
 		Decisions: out.decisions, Runs: out.runs, Rollbacks: out.rollbacks, Series: out.series,
 	}
 	if snapshot {

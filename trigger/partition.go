@@ -26,6 +26,7 @@ type partition struct {
 	models   map[string]*model
 	tables   map[*policy.Program]*table
 	folded   visutility.Position // every entry up to here is in the state
+	decided  visutility.Position // up to here decisions were stored before the restart
 	tickedAt int64               // the last second at which the clock was looked at
 	clocked  []*model            // models with a clock-driven condition
 	waiting  []*model            // models with a suppressed fire

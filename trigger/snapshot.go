@@ -35,7 +35,7 @@ func (p *partition) load(ctx context.Context, st *store.Store) error {
 	if err != nil {
 		return err
 	}
-	p.folded = c.Snapshot
+	p.folded, p.decided = c.Snapshot, c.Position
 	for s, err := range st.Snapshots(ctx, p.id) {
 		if err != nil {
 			return err
