@@ -113,7 +113,7 @@ func (r *InMemoryRegistry) Resolve(_ context.Context, model, ref string) (visuti
 }
 
 // Versions implements [visutility.Registry].
-func (r *InMemoryRegistry) Versions(_ context.Context, model string) iter.Seq2[visutility.Version, error] {
+func (r *InMemoryRegistry) Versions(ctx context.Context, model string) iter.Seq2[visutility.Version, error] {
 	return func(yield func(visutility.Version, error) bool) {
 		r.mu.Lock()
 		var list []visutility.Version
@@ -124,6 +124,10 @@ func (r *InMemoryRegistry) Versions(_ context.Context, model string) iter.Seq2[v
 		}
 		r.mu.Unlock()
 		for _, v := range list {
+			if err := ctx.Err(); err != nil {
+				yield(visutility.Version{}, err)
+				return
+			}
 			if !yield(v, nil) {
 				return
 			}
