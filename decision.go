@@ -29,11 +29,12 @@ func (o *Outcome) UnmarshalText(b []byte) error { return enumParse(outcomeNames[
 
 // The guardrails that suppress a fire: the values of Decision.SuppressedBy.
 const (
-	ByPause     = "paused"     // the model is paused
-	ByActiveRun = "active_run" // a run of the model is under way
-	ByCooldown  = "cooldown"   // too soon after the last run
-	ByBudget    = "budget"     // too many runs in the period
-	ByUnless    = "unless"     // the policy's unless condition holds
+	ByPause     = "paused"      // the model is paused
+	ByActiveRun = "active_run"  // a run of the model is under way
+	ByNoNewData = "no_new_data" // nothing was measured since the last run was opened
+	ByCooldown  = "cooldown"    // too soon after the last run
+	ByBudget    = "budget"      // too many runs in the period
+	ByUnless    = "unless"      // the policy's unless condition holds
 )
 
 // A Decision is a recorded verdict: what it was, from which events, with which

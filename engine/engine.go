@@ -57,11 +57,17 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 }
 
 func (e *Engine) open(ctx context.Context) error {
-	abs, err := filepath.Abs(e.o.Dir)
-	if err != nil {
-		return err
+	// Trainings run elsewhere: every path they are told must be absolute.
+	for _, dir := range []*string{&e.o.Dir, &e.o.PolicyDir} {
+		if *dir == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*dir)
+		if err != nil {
+			return err
+		}
+		*dir = abs
 	}
-	e.o.Dir = abs
 	lock, err := lockDir(ctx, e.o.Dir)
 	if err != nil {
 		return err

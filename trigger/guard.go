@@ -27,6 +27,7 @@ func (m *model) guardrails(i int, now int64) []Guardrail {
 	gs := []Guardrail{
 		m.pauseGuard(),
 		m.activeGuard(),
+		m.freshGuard(),
 		m.cooldownGuard(p, now),
 	}
 	if p.Retrain.Budget.Runs > 0 {
@@ -81,6 +82,15 @@ func (m *model) activeGuard() Guardrail {
 	return Guardrail{Name: visutility.ByActiveRun, Blocks: true, Detail: "run " + m.facts.ActiveRun + " is under way"}
 }
 
+// freshGuard asks for new evidence: after a challenger that was rejected, or a run that somebody
+// canceled, the same data would only lead to the same run again.
+func (m *model) freshGuard() Guardrail {
+	if m.facts.Stale {
+		return Guardrail{Name: visutility.ByNoNewData, Blocks: true, Detail: "nothing was measured since the last run was opened"}
+	}
+	return Guardrail{Name: visutility.ByNoNewData, Detail: "there is new data since the last run"}
+}
+
 func (m *model) cooldownGuard(p *policy.Policy, now int64) Guardrail {
 	g := Guardrail{Name: visutility.ByCooldown, Detail: "not cooling down"}
 	for _, c := range []struct {
@@ -130,6 +140,7 @@ func (m *model) unlessGuard(i int, now int64) (Guardrail, bool) {
 }
 
 func (m *model) started(now int64) {
+	m.facts.Stale = true
 	m.facts.Starts = append(m.facts.Starts, now)
 	if n := len(m.facts.Starts); n > maxStarts {
 		m.facts.Starts = m.facts.Starts[n-maxStarts:]

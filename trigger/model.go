@@ -50,6 +50,7 @@ type facts struct {
 	ActiveRun    string            `json:"active_run,omitempty"`
 	WatchedRun   string            `json:"watched_run,omitempty"`
 	RollingBack  bool              `json:"rolling_back,omitempty"`
+	Stale        bool              `json:"stale,omitempty"` // no event since the last run was opened
 	LastSuccess  int64             `json:"last_success,omitempty"`
 	LastFailure  int64             `json:"last_failure,omitempty"`
 	Starts       []int64           `json:"starts,omitempty"` // of automatic and manual runs, oldest first

@@ -105,6 +105,7 @@ func (p *partition) record(e *visutility.Entry, i int) {
 	m.facts.Events++
 	p.events++
 	m.facts.LastEvent = e.Stored
+	m.facts.Stale = false
 	p.touch(m)
 	if x.metric >= 0 {
 		k := &m.metrics[x.metric]
@@ -333,6 +334,8 @@ func (m *model) ended(c *visutility.Control, now int64) {
 		f.LastSuccess = now
 	case visutility.Succeeded:
 		f.LastSuccess = now
+	case visutility.Failed:
+		f.LastFailure, f.Stale = now, false // the data was not at fault: it may be tried with again
 	default:
 		f.LastFailure = now
 	}
