@@ -14,14 +14,23 @@ import (
 // which is [visutility.ErrOverloaded].
 var (
 	// ErrTooLarge: the body, decompressed, is over the limit.
-	ErrTooLarge = fmt.Errorf("%w: body too large", visutility.ErrInvalid)
+	ErrTooLarge error = &refusal{"body too large", visutility.ErrInvalid}
 	// ErrUnsupported: no decoder for the content type or the content encoding.
-	ErrUnsupported = fmt.Errorf("%w: unsupported", visutility.ErrInvalid)
+	ErrUnsupported error = &refusal{"unsupported", visutility.ErrInvalid}
 	// ErrSyntax: the body is not JSON, or not what its encoding says.
-	ErrSyntax = fmt.Errorf("%w: malformed body", visutility.ErrInvalid)
+	ErrSyntax error = &refusal{"malformed body", visutility.ErrInvalid}
 	// ErrBusy: too many bytes of other bodies are being handled.
-	ErrBusy = fmt.Errorf("%w: too many bodies at once", visutility.ErrOverloaded)
+	ErrBusy error = &refusal{"too many bodies at once", visutility.ErrOverloaded}
 )
+
+// A refusal is an error of a kind, with words of its own.
+type refusal struct {
+	text string
+	kind error
+}
+
+func (r *refusal) Error() string { return r.text }
+func (r *refusal) Unwrap() error { return r.kind }
 
 // MaxFaults is how many faults of a body are listed; decoding stops there.
 const MaxFaults = 20

@@ -17,8 +17,8 @@ import (
 // maxActionBody bounds the small bodies of actions, in bytes.
 const maxActionBody = 64 << 10
 
-// routes is the one table of everything that is served.
-func (s *server) routes() (*http.ServeMux, error) {
+// routes is the one table of everything that is served, with its description.
+func (s *server) routes() (*http.ServeMux, *huma.OpenAPI, error) {
 	mux := http.NewServeMux()
 	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
 	api := humago.New(mux, huma.Config{
@@ -28,7 +28,7 @@ func (s *server) routes() (*http.ServeMux, error) {
 			Components: &huma.Components{Schemas: registry, SecuritySchemes: map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}}},
 			Security:   []map[string][]string{{"token": {}}},
 		},
-		Formats:                      map[string]huma.Format{"application/json": huma.DefaultJSONFormat},
+		Formats:                      map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
 	})
@@ -38,19 +38,19 @@ func (s *server) routes() (*http.ServeMux, error) {
 	s.runRoutes(api)
 	s.policyRoutes(api)
 	s.plainRoutes(mux, api)
-	if err := s.schemaRoutes(mux, registry); err != nil {
-		return nil, err
+	if err := s.schemaRoutes(mux); err != nil {
+		return nil, nil, err
 	}
 	documentErrors(api.OpenAPI())
 	document, err := json.MarshalIndent(api.OpenAPI(), "", " ")
 	if err != nil {
-		return nil, fmt.Errorf("writing the OpenAPI document: %w", err)
+		return nil, nil, fmt.Errorf("writing the OpenAPI document: %w", err)
 	}
 	mux.HandleFunc("GET "+apiPath+"/openapi.json", fixed("application/openapi+json", document))
 	if s.UI != nil {
 		mux.Handle("GET /", s.pages())
 	}
-	return mux, nil
+	return mux, api.OpenAPI(), nil
 }
 
 // plainRoutes are those that huma cannot carry: streams, and what must be lean.
@@ -68,7 +68,7 @@ func (s *server) plainRoutes(mux *http.ServeMux, api huma.API) {
 func register[I, O any](s *server, api huma.API, op huma.Operation, handle func(context.Context, *I) (*O, error)) {
 	op.Path = apiPath + op.Path
 	op.MaxBodyBytes = maxActionBody
-	op.BodyReadTimeout = -1 // every body has its time limit: see timedBody
+	op.BodyReadTimeout = s.bodyTime // taken back by timedBody
 	huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handle(ctx, in)
 		if err != nil {
@@ -94,7 +94,7 @@ func act[T any](ctx context.Context, s *server, f func(context.Context) (T, erro
 	return f(ctx)
 }
 
-// A reply is a body with status 200.
+// A reply is a body with the status of the operation, which is 200 unless it says otherwise.
 type reply[T any] struct{ Body T }
 
 // A pageOf is a page of a list.
@@ -111,22 +111,22 @@ func page[T any](items []T, next string) *reply[pageOf[T]] {
 	return &reply[pageOf[T]]{pageOf[T]{items, next}}
 }
 
-// paging are the parameters of every list.
-type paging struct {
+// Paging are the parameters of every list.
+type Paging struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"How many items at most."`
 	Cursor string `query:"cursor" maxLength:"4096" doc:"The next of the page before."`
 }
 
-func (p paging) page() store.Page { return store.Page{Cursor: p.Cursor, Limit: p.Limit} }
+func (p Paging) page() store.Page { return store.Page{Cursor: p.Cursor, Limit: p.Limit} }
 
-// actor says who asks and why.
-type actor struct {
+// An Actor says who asks and why.
+type Actor struct {
 	By     string `json:"by,omitempty" maxLength:"256" doc:"Who asks. Defaults to api."`
 	Reason string `json:"reason,omitempty" maxLength:"1024" doc:"Why."`
 }
 
-// asker says who asks.
-type asker struct {
+// An Asker says who asks.
+type Asker struct {
 	By string `json:"by,omitempty" maxLength:"256" doc:"Who asks. Defaults to api."`
 }
 

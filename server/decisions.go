@@ -15,7 +15,7 @@ func (s *server) decisionRoutes(api huma.API) {
 }
 
 func (s *server) listDecisions(ctx context.Context, in *struct {
-	paging
+	Paging
 	Model   string `query:"model" doc:"Of one model."`
 	Policy  string `query:"policy" doc:"By one policy."`
 	Outcome string `query:"outcome" enum:"noted,fired,suppressed,rollback" doc:"With that outcome."`

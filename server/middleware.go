@@ -19,7 +19,9 @@ func (s *server) count(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a := &answer{ResponseWriter: w, r: r}
 		if r.Body != nil && r.Body != http.NoBody {
-			r.Body = &timedBody{ReadCloser: r.Body, control: http.NewResponseController(w), limit: s.bodyTime}
+			body := &timedBody{ReadCloser: r.Body, control: http.NewResponseController(w)}
+			body.deadline(time.Now().Add(s.bodyTime))
+			r.Body = body
 		}
 		defer func() {
 			if p := recover(); p != nil {
@@ -94,26 +96,25 @@ func (a *answer) Write(b []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// A timedBody gives its reader a limited time, which starts with the first read. The
-// deadline is taken back at the end: left standing it would cancel the request.
+// A timedBody takes the deadline for a body back when the body is there: left standing it would
+// cancel the request. If the body does not come, or nobody reads it, the deadline stays, for
+// net/http tries to read what is left before it goes on.
 type timedBody struct {
 	io.ReadCloser
 	control *http.ResponseController
-	limit   time.Duration
-	started bool
 }
 
 func (t *timedBody) Read(p []byte) (int, error) {
-	if !t.started {
-		t.started = true
-		t.deadline(time.Now().Add(t.limit))
-	}
 	n, err := t.ReadCloser.Read(p)
-	if err != nil {
+	if err == io.EOF {
 		t.deadline(time.Time{})
 	}
 	return n, err
 }
+
+// Close leaves it to net/http to close the body: it then sees whether all of it was read, and
+// closes the connection if not. What is left of a body must not be taken for the next request.
+func (t *timedBody) Close() error { return nil }
 
 // deadline sets the read deadline, where the connection has one.
 func (t *timedBody) deadline(at time.Time) {

@@ -19,13 +19,13 @@ type Model struct {
 	ActiveRun string `json:"active_run" doc:"The run that is under way, empty for none."`
 }
 
-// modelPath is in the path of every route about one model. Names are URL-escaped: a slash is %2F.
-type modelPath struct {
+// A ModelPath is in the path of every route about one model. Names are URL-escaped: a slash is %2F.
+type ModelPath struct {
 	Model string `path:"model" doc:"The name of the model, URL-escaped."`
 }
 
 type historyQuery struct {
-	modelPath
+	ModelPath
 	Metric string    `query:"metric" doc:"One metric. Defaults to all."`
 	From   time.Time `query:"from" doc:"Event time. Defaults to the first event."`
 	To     time.Time `query:"to" doc:"Event time, not included. Defaults to the last event."`
@@ -40,7 +40,7 @@ type historyBody struct {
 // TriggerRequest asks for a run by hand.
 type TriggerRequest struct {
 	Policy string `json:"policy,omitempty" maxLength:"256" doc:"Which policy to follow, when several watch the model."`
-	actor
+	Actor
 }
 
 // Triggered is the decision that a request for a run came to, and the run.
@@ -51,18 +51,20 @@ type Triggered struct {
 
 func (s *server) modelRoutes(api huma.API) {
 	register(s, api, get("list-models", "/models", "List models, by name"), s.listModels)
-	register(s, api, get("get-model", "/models/{model}", "Get a model"), func(ctx context.Context, in *modelPath) (*reply[Model], error) {
+	register(s, api, get("get-model", "/models/{model}", "Get a model"), func(ctx context.Context, in *ModelPath) (*reply[Model], error) {
 		return s.model(ctx, in.Model)
 	})
 	register(s, api, get("explain-model", "/models/{model}/explain", "Explain how a model stands with its policies, and why it is not retraining"), s.explain)
 	register(s, api, get("get-history", "/models/{model}/history", "Get the history of a model's metrics"), s.history)
-	register(s, api, post("trigger-model", "/models/{model}/trigger", "Start a run by hand"), s.trigger)
+	trigger := post("trigger-model", "/models/{model}/trigger", "Start a run by hand")
+	trigger.DefaultStatus = http.StatusAccepted
+	register(s, api, trigger, s.trigger)
 	register(s, api, post("pause-model", "/models/{model}/pause", "Stop automatic runs of a model"), s.pause)
 	register(s, api, post("resume-model", "/models/{model}/resume", "Allow automatic runs of a model again"), s.resume)
 }
 
 func (s *server) listModels(ctx context.Context, in *struct {
-	paging
+	Paging
 	Query string `query:"q" maxLength:"256" doc:"A part of the name."`
 }) (*reply[pageOf[Model]], error) {
 	found, next, err := s.Store.Models(ctx, in.page(), store.ModelFilter{Query: in.Query})
@@ -121,7 +123,7 @@ func (s *server) activeRun(ctx context.Context, model string) (string, error) {
 	return runs[0].ID, nil
 }
 
-func (s *server) explain(ctx context.Context, in *modelPath) (*reply[trigger.Explanation], error) {
+func (s *server) explain(ctx context.Context, in *ModelPath) (*reply[trigger.Explanation], error) {
 	x, err := s.Engine.Explain(ctx, in.Model)
 	return &reply[trigger.Explanation]{x}, err
 }
@@ -142,15 +144,10 @@ func (s *server) history(ctx context.Context, in *historyQuery) (*reply[historyB
 	return &reply[historyBody]{historyBody{series}}, err
 }
 
-type accepted[T any] struct {
-	Status int
-	Body   T
-}
-
 func (s *server) trigger(ctx context.Context, in *struct {
-	modelPath
+	ModelPath
 	Body *TriggerRequest `required:"false"`
-}) (*accepted[Triggered], error) {
+}) (*reply[Triggered], error) {
 	ask := TriggerRequest{}
 	if in.Body != nil {
 		ask = *in.Body
@@ -167,12 +164,12 @@ func (s *server) trigger(ctx context.Context, in *struct {
 		return nil, p
 	}
 	run, err := s.Store.Run(ctx, d.Run)
-	return &accepted[Triggered]{http.StatusAccepted, Triggered{d, run}}, err
+	return &reply[Triggered]{Triggered{d, run}}, err
 }
 
 type actorInput struct {
-	modelPath
-	Body *actor `required:"false"`
+	ModelPath
+	Body *Actor `required:"false"`
 }
 
 func (in *actorInput) actor() (by, reason string) {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"io/fs"
 	"net/http"
 	"strings"
 
@@ -109,7 +110,11 @@ func callbackDoc() *huma.Operation {
 func (s *server) pages() http.Handler {
 	files := http.FileServerFS(s.UI)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/api/") || strings.HasSuffix(r.URL.Path, "/index.html") {
+		name := strings.TrimPrefix(r.URL.Path, "/")
+		if name == "" {
+			name = "index.html"
+		}
+		if info, err := fs.Stat(s.UI, name); err != nil || info.IsDir() {
 			writeProblem(w, newProblem(http.StatusNotFound, "not_found", "there is nothing here"))
 			return
 		}

@@ -24,7 +24,8 @@ type RunDetail struct {
 	Transitions []visutility.Transition `json:"transitions" nullable:"false"`
 }
 
-type runPath struct {
+// A RunPath is in the path of every route about one run.
+type RunPath struct {
 	Run string `path:"run" doc:"The id of the run."`
 }
 
@@ -36,7 +37,7 @@ func (s *server) runRoutes(api huma.API) {
 }
 
 func (s *server) listRuns(ctx context.Context, in *struct {
-	paging
+	Paging
 	Model string   `query:"model" doc:"Of one model."`
 	State []string `query:"state,explode" doc:"In one of these states; repeat it for several." enum:"pending,training,validating,registering,awaiting_approval,promoting,watching,succeeded,failed,rejected,canceled,rolled_back"`
 }) (*reply[pageOf[visutility.Run]], error) {
@@ -55,7 +56,7 @@ func (s *server) listRuns(ctx context.Context, in *struct {
 	return page(found, next), nil
 }
 
-func (s *server) run(ctx context.Context, in *runPath) (*reply[RunDetail], error) {
+func (s *server) run(ctx context.Context, in *RunPath) (*reply[RunDetail], error) {
 	run, err := s.Store.Run(ctx, in.Run)
 	if err != nil {
 		return nil, err
@@ -68,8 +69,8 @@ func (s *server) run(ctx context.Context, in *runPath) (*reply[RunDetail], error
 }
 
 type runInput struct {
-	runPath
-	Body *asker `required:"false"`
+	RunPath
+	Body *Asker `required:"false"`
 }
 
 func (s *server) approve(ctx context.Context, in *runInput) (*reply[visutility.Run], error) {

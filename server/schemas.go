@@ -13,7 +13,7 @@ import (
 )
 
 // schemaRoutes serves the JSON Schemas of the files that people and training programs write and read.
-func (s *server) schemaRoutes(mux *http.ServeMux, _ huma.Registry) error {
+func (s *server) schemaRoutes(mux *http.ServeMux) error {
 	documents := map[string][]byte{}
 	for name, t := range map[string]reflect.Type{
 		"job":    reflect.TypeFor[visutility.Job](),

@@ -99,7 +99,7 @@ func New(o Options) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	mux, err := s.routes()
+	mux, _, err := s.routes()
 	if err != nil {
 		return nil, err
 	}

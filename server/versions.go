@@ -19,8 +19,8 @@ func (s *server) versionRoutes(api huma.API) {
 // listVersions pages through a registry, which may be another system's: its only order is newest first,
 // so the cursor is the last id seen.
 func (s *server) listVersions(ctx context.Context, in *struct {
-	modelPath
-	paging
+	ModelPath
+	Paging
 }) (*reply[pageOf[visutility.Version]], error) {
 	var versions []visutility.Version
 	seen := in.Cursor == ""
@@ -44,7 +44,7 @@ func (s *server) listVersions(ctx context.Context, in *struct {
 }
 
 func (s *server) version(ctx context.Context, in *struct {
-	modelPath
+	ModelPath
 	Ref string `path:"ref" doc:"The id of a version, or an alias such as champion."`
 }) (*reply[visutility.Version], error) {
 	v, err := s.Engine.Registry().Resolve(ctx, in.Model, in.Ref)
@@ -54,11 +54,11 @@ func (s *server) version(ctx context.Context, in *struct {
 // PromoteRequest names the version to promote.
 type PromoteRequest struct {
 	Version string `json:"version" minLength:"1" maxLength:"256" doc:"Its id, or an alias."`
-	asker
+	Asker
 }
 
 func (s *server) promote(ctx context.Context, in *struct {
-	modelPath
+	ModelPath
 	Body PromoteRequest
 }) (*reply[visutility.Version], error) {
 	if strings.TrimSpace(in.Body.Version) == "" {
@@ -71,8 +71,8 @@ func (s *server) promote(ctx context.Context, in *struct {
 }
 
 func (s *server) rollback(ctx context.Context, in *struct {
-	modelPath
-	Body *asker `required:"false"`
+	ModelPath
+	Body *Asker `required:"false"`
 }) (*reply[visutility.Version], error) {
 	v, err := act(ctx, s, func(ctx context.Context) (visutility.Version, error) {
 		return s.Engine.Rollback(ctx, in.Model, in.Body.who())
@@ -81,7 +81,7 @@ func (s *server) rollback(ctx context.Context, in *struct {
 }
 
 // who is the name to record, also for no body.
-func (a *asker) who() string {
+func (a *Asker) who() string {
 	if a == nil {
 		return who("")
 	}
