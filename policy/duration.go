@@ -28,10 +28,10 @@ func parseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// formatDuration writes d as parseDuration reads it, shortest first: "1d12h".
-func formatDuration(d time.Duration) string {
+// FormatDuration writes d as policies do: "1d12h".
+func FormatDuration(d time.Duration) string {
 	if d < 0 {
-		return "-" + formatDuration(-d)
+		return "-" + FormatDuration(-d)
 	}
 	return model.Duration(d).String()
 }

@@ -87,7 +87,7 @@ func (x *explainer) note(s *placedSlot) string {
 		if last == 0 {
 			return "no event yet"
 		}
-		return "last event " + formatDuration(time.Duration(x.at.stored-last)*time.Millisecond) + " ago"
+		return "last event " + FormatDuration(time.Duration(x.at.stored-last)*time.Millisecond) + " ago"
 	case baseline:
 		if o.baselineComplete(w) {
 			return fmt.Sprintf("mean of the first %s", plural(float64(w[0]), "event"))
@@ -202,7 +202,7 @@ func present(k kind, v float64) any {
 	case k == truth:
 		return v != 0
 	case k == span:
-		return formatDuration(time.Duration(v) * time.Millisecond)
+		return FormatDuration(time.Duration(v) * time.Millisecond)
 	case math.IsInf(v, 0):
 		return fmt.Sprint(v) // JSON has no number for it
 	}

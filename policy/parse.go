@@ -171,7 +171,7 @@ func (d *decoder) duration(n *node, least time.Duration) (time.Duration, bool) {
 		d.fail(n.at, "%v", err)
 		return 0, false
 	case v < least:
-		d.fail(n.at, "must be at least %s", formatDuration(least))
+		d.fail(n.at, "must be at least %s", FormatDuration(least))
 		return 0, false
 	}
 	return v, true

@@ -86,6 +86,11 @@ func TestSnapshotAtEveryCut(t *testing.T) {
 			if before != after && s.kind != 8 && look&1 == 0 {
 				t.Fatalf("step %d: %s became %s and nobody was told", i, before, after)
 			}
+			for _, m := range p.machines {
+				if (state[m.at] != 0) != (state[m.active]&m.look != 0) {
+					t.Fatalf("step %d: the head does not tell which verdicts hold", i)
+				}
+			}
 			if i < cut {
 				continue
 			}

@@ -122,7 +122,7 @@ func (s *transcript) event(t *testing.T, f []string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s", strings.Join(f, " "), v)
 	if v != visutility.Hold {
-		fmt.Fprintf(&b, " since %s (#%d)", formatDuration(time.Duration(sinceTime-epoch)*time.Millisecond), since)
+		fmt.Fprintf(&b, " since %s (#%d)", FormatDuration(time.Duration(sinceTime-epoch)*time.Millisecond), since)
 	}
 	if bits.OnesCount64(look) > 0 {
 		b.WriteString(", look")
