@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/policy"
 )
 
 // look considers every policy of mask: what its verdict is now, whether that was
@@ -170,6 +171,6 @@ func noted(from, to visutility.Verdict, m *model, i int) string {
 	case from == visutility.Fire:
 		return "eased: the condition holds again only since a moment: " + when
 	default:
-		return fmt.Sprintf("the condition holds; it must for %s: %s", m.prog.Policies()[i].Retrain.For, when)
+		return fmt.Sprintf("the condition holds; it must for %s: %s", policy.FormatDuration(m.prog.Policies()[i].Retrain.For), when)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/policy"
 )
 
 // An Explanation says how a model stands with every policy that watches it,
@@ -88,7 +89,7 @@ func (m *model) why(i int, v visutility.Verdict, gs []Guardrail, terms []visutil
 	}
 	switch v {
 	case visutility.Breach:
-		return fmt.Sprintf("not retraining: the condition holds, but not yet for %s: %s", pol.Retrain.For, pol.Retrain.When)
+		return fmt.Sprintf("not retraining: the condition holds, but not yet for %s: %s", policy.FormatDuration(pol.Retrain.For), pol.Retrain.When)
 	case visutility.Fire:
 		for _, g := range gs {
 			if g.Blocks {

@@ -103,7 +103,7 @@ func (m *model) cooldownGuard(p *policy.Policy, now int64) Guardrail {
 	} {
 		if until := c.since + c.last.Milliseconds(); c.since > 0 && until > now && (!g.Blocks || until > g.Until.UnixMilli()) {
 			g.Blocks, g.Until = true, time.UnixMilli(until).UTC()
-			g.Detail = fmt.Sprintf("cooling down for %s after a %s at %s", c.last, c.after, stamp(c.since))
+			g.Detail = fmt.Sprintf("cooling down for %s after a %s at %s", policy.FormatDuration(c.last), c.after, stamp(c.since))
 		}
 	}
 	return g
@@ -120,7 +120,7 @@ func (m *model) budgetGuard(p *policy.Policy, now int64) Guardrail {
 			oldest = m.facts.Starts[i]
 		}
 	}
-	g := Guardrail{Name: visutility.ByBudget, Detail: fmt.Sprintf("%d of %d runs used in %s", used, b.Runs, b.Per)}
+	g := Guardrail{Name: visutility.ByBudget, Detail: fmt.Sprintf("%d of %d runs used in %s", used, b.Runs, policy.FormatDuration(b.Per))}
 	if used >= b.Runs {
 		g.Blocks, g.Until = true, time.UnixMilli(oldest+b.Per.Milliseconds()).UTC()
 	}

@@ -348,7 +348,7 @@ func (m *model) promoted(c *visutility.Control, now int64) {
 	if c.Run != f.WatchedRun {
 		f.WatchedRun = ""
 	}
-	f.RollingBack = false
+	f.RollingBack, f.Stale = false, false
 	f.Said = nil
 	if m.prog == nil {
 		return

@@ -421,6 +421,7 @@ func (b *busTest) waiting() {
 func (b *busTest) ends() {
 	b.publish("", b.spread(1)...)
 	ctx, cancel := context.WithCancel(b.ctx())
+	defer cancel()
 	var last error
 	batches := 0
 	for _, err := range b.bus.Read(ctx, 0, 0) {
