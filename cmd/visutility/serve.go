@@ -203,19 +203,12 @@ func (s *serving) options(addr net.Addr, logger *slog.Logger, registerer prometh
 	if err != nil {
 		return engine.Options{}, fmt.Errorf("finding this program, to supervise trainings with: %w", err)
 	}
-	policies := s.policies
-	if policies != "" {
-		// Training programs start in it, from a process that may stand elsewhere.
-		if policies, err = filepath.Abs(policies); err != nil {
-			return engine.Options{}, fmt.Errorf("finding the policies: %w", err)
-		}
-	}
 	callback := s.callbackURL
 	if callback == "" {
 		callback = "http://" + addr.String()
 	}
 	return engine.Options{
-		Dir: s.dir, PolicyDir: policies, Partitions: s.partitions,
+		Dir: s.dir, PolicyDir: s.policies, Partitions: s.partitions,
 		MaxSeries: s.maxSeries, MaxRuns: s.maxRuns,
 		Retention: time.Duration(s.retention), HistoryRetention: time.Duration(s.historyRetention), MaxLogBytes: int64(s.maxLogBytes),
 		Supervisor: []string{self, "supervise"}, CallbackURL: callback, WebhookAllow: s.webhookAllow,

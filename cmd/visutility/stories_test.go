@@ -47,6 +47,7 @@ func TestStories(t *testing.T) {
 		UpdateScripts:       *rewrite,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+		Deadline:            time.Now().Add(8 * patience), // of a server, say, that should have refused to start
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("USER", "ada")
 			env.Setenv("NO_PROXY", "127.0.0.1")
