@@ -81,9 +81,3 @@ func (s *seriesSet) admit(events []visutility.Event) error {
 	}
 	return nil
 }
-
-func (s *seriesSet) len() int {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return len(s.seen)
-}
