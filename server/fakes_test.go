@@ -21,6 +21,7 @@ import (
 
 	"github.com/visutility/visutility"
 	"github.com/visutility/visutility/dispatch"
+	"github.com/visutility/visutility/engine"
 	"github.com/visutility/visutility/history"
 	"github.com/visutility/visutility/policy"
 	"github.com/visutility/visutility/store"
@@ -29,6 +30,13 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// What is served for real.
+var (
+	_ Engine  = (*engine.Engine)(nil)
+	_ Store   = (*store.Store)(nil)
+	_ History = (*history.History)(nil)
+)
 
 const token = "correct horse battery staple"
 
@@ -349,7 +357,7 @@ type site struct {
 func serve(t *testing.T, change ...func(*Options)) *site {
 	t.Helper()
 	f := newFake()
-	o := Options{Engine: f, Store: f, History: f, Token: token, Logger: slog.New(slog.DiscardHandler), PolicySchema: []byte(`{}`)}
+	o := Options{Engine: f, Store: f, History: f, Token: token, Logger: slog.New(slog.DiscardHandler)}
 	for _, c := range change {
 		c(&o)
 	}

@@ -35,8 +35,6 @@ type Options struct {
 
 	// Version and Revision are those of the program. Default to "dev" and "".
 	Version, Revision string
-	// PolicySchema is the JSON Schema of policy files. Defaults to none: it is then not served.
-	PolicySchema []byte
 	// UI is the web interface, index.html and what it loads. Defaults to none.
 	UI fs.FS
 	// Logger defaults to slog.Default().
