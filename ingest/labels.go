@@ -28,21 +28,29 @@ func (n *names) intern(b []byte) string {
 	if len(b) > visutility.MaxNameBytes {
 		return string(b) // refused later, not worth remembering
 	}
-	s := &n.slot[maphash.Bytes(n.seed, b)&(nameSlots-1)]
-	if *s != string(b) {
-		*s = string(b)
+	// Two places for each hash: the newer first, the older is overwritten.
+	at := maphash.Bytes(n.seed, b) & (nameSlots - 2)
+	newer, older := &n.slot[at], &n.slot[at+1]
+	if *newer == string(b) {
+		return *newer
 	}
-	return *s
+	if *older != string(b) {
+		*older = string(b)
+	}
+	*newer, *older = *older, *newer
+	return *newer
 }
 
 // labelSets remembers the label objects of one body by their raw text: the
 // events with the same labels share one map, which was checked once.
 type labelSets struct {
-	slot [labelSlots]struct {
-		raw []byte // "" for an empty slot
-		set map[string]string
-	}
+	slot [labelSlots]labelSlot
 	used bool
+}
+
+type labelSlot struct {
+	raw []byte // "" for an empty slot
+	set map[string]string
 }
 
 const (
@@ -63,16 +71,22 @@ func (l *labelSets) reset() {
 
 // labelSet decodes the labels of event i.
 func (d *decoder) labelSet(i int, raw jsontext.Value) map[string]string {
-	slot := &d.labels.slot[maphash.Bytes(d.names.seed, raw)&(labelSlots-1)]
-	if bytes.Equal(slot.raw, raw) {
-		return slot.set
+	// Two places for each hash, as for names.
+	at := maphash.Bytes(d.names.seed, raw) & (labelSlots - 2)
+	newer, older := &d.labels.slot[at], &d.labels.slot[at+1]
+	if bytes.Equal(newer.raw, raw) {
+		return newer.set
 	}
-	set, ok := d.decodeLabels(i, raw)
-	if ok && len(raw) <= labelText {
-		slot.raw, slot.set = append(slot.raw[:0], raw...), set
+	if !bytes.Equal(older.raw, raw) {
+		set, ok := d.decodeLabels(i, raw)
+		if !ok || len(raw) > labelText {
+			return set
+		}
+		older.raw, older.set = append(older.raw[:0], raw...), set
 		d.labels.used = true
 	}
-	return set
+	*newer, *older = *older, *newer
+	return newer.set
 }
 
 // decodeLabels decodes and checks a labels object; ok tells that it is good.
