@@ -31,7 +31,7 @@ func (p *partition) consider(m *model, i int, at place, now int64) {
 		}
 		return
 	}
-	g, blocked := m.blocking(i, now)
+	g, blocked := p.blocking(m, i, now)
 	if !blocked {
 		d := p.decision(m, i, at, now)
 		d.Reason = "the condition holds: " + m.prog.Policies()[i].Retrain.When
@@ -100,7 +100,7 @@ func (p *partition) open(m *model, i int, d *visutility.Decision, at place, now 
 	}
 	d.Outcome, d.Run = visutility.Fired, run.ID
 	m.facts.ActiveRun = run.ID
-	m.started(now)
+	p.started(m, now)
 	p.out.runs = append(p.out.runs, run)
 }
 

@@ -47,27 +47,28 @@ func (t *Trigger) Explain(name string, now time.Time) (Explanation, error) {
 	f := &m.facts
 	x := Explanation{
 		Model: name, Paused: f.Paused, Champion: f.Champion, ActiveRun: f.ActiveRun, Watched: f.WatchedRun,
-		Events: f.Events, Policies: []PolicyExplanation{},
+		Policies: []PolicyExplanation{},
 	}
-	if f.LastEvent > 0 {
-		x.LastEvent = time.UnixMilli(f.LastEvent).UTC()
+	var stored int64
+	if x.Events, stored = m.events(&p.series); stored > 0 {
+		x.LastEvent = time.UnixMilli(stored).UTC()
 	}
 	if m.prog != nil {
 		for i := range m.prog.Policies() {
-			x.Policies = append(x.Policies, m.explainPolicy(i, now.UnixMilli()))
+			x.Policies = append(x.Policies, p.explainPolicy(m, i, now.UnixMilli()))
 		}
 	}
 	return x, nil
 }
 
-func (m *model) explainPolicy(i int, now int64) PolicyExplanation {
+func (p *partition) explainPolicy(m *model, i int, now int64) PolicyExplanation {
 	pol := m.prog.Policies()[i]
 	v, _, since := m.verdict(i)
 	x := PolicyExplanation{
 		Policy: pol.Name, Revision: pol.Revision, Verdict: v,
 		Retraining: m.facts.ActiveRun != "",
 		Terms:      m.prog.Explain(m.state(), i, now),
-		Guardrails: m.guardrails(i, now),
+		Guardrails: p.guardrails(m, i, now),
 	}
 	if v != visutility.Hold && since > 0 {
 		x.Since = time.UnixMilli(since).UTC()

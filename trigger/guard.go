@@ -21,17 +21,17 @@ type Guardrail struct {
 
 // guardrails returns the state of every guardrail of policy i, in the order in
 // which they are consulted.
-func (m *model) guardrails(i int, now int64) []Guardrail {
-	p := m.prog.Policies()[i]
+func (p *partition) guardrails(m *model, i int, now int64) []Guardrail {
+	pol := m.prog.Policies()[i]
 	m.pullBack(now)
 	gs := []Guardrail{
 		m.pauseGuard(),
 		m.activeGuard(),
-		m.freshGuard(),
-		m.cooldownGuard(p, now),
+		p.freshGuard(m),
+		m.cooldownGuard(pol, now),
 	}
-	if p.Retrain.Budget.Runs > 0 {
-		gs = append(gs, m.budgetGuard(p, now))
+	if pol.Retrain.Budget.Runs > 0 {
+		gs = append(gs, m.budgetGuard(pol, now))
 	}
 	if g, ok := m.unlessGuard(i, now); ok {
 		gs = append(gs, g)
@@ -40,8 +40,8 @@ func (m *model) guardrails(i int, now int64) []Guardrail {
 }
 
 // blocking is the first guardrail that stands against policy i, if any.
-func (m *model) blocking(i int, now int64) (Guardrail, bool) {
-	for _, g := range m.guardrails(i, now) {
+func (p *partition) blocking(m *model, i int, now int64) (Guardrail, bool) {
+	for _, g := range p.guardrails(m, i, now) {
 		if g.Blocks {
 			return g, true
 		}
@@ -84,8 +84,8 @@ func (m *model) activeGuard() Guardrail {
 
 // freshGuard asks for new evidence: after a challenger that was rejected, or a run that somebody
 // canceled, the same data would only lead to the same run again.
-func (m *model) freshGuard() Guardrail {
-	if m.facts.Stale {
+func (p *partition) freshGuard(m *model) Guardrail {
+	if n, _ := m.events(&p.series); m.facts.Opened > 0 && n <= m.facts.Opened {
 		return Guardrail{Name: visutility.ByNoNewData, Blocks: true, Detail: "nothing was measured since the last run was opened"}
 	}
 	return Guardrail{Name: visutility.ByNoNewData, Detail: "there is new data since the last run"}
@@ -139,8 +139,8 @@ func (m *model) unlessGuard(i int, now int64) (Guardrail, bool) {
 	return g, true
 }
 
-func (m *model) started(now int64) {
-	m.facts.Stale = true
+func (p *partition) started(m *model, now int64) {
+	m.facts.Opened, _ = m.events(&p.series)
 	m.facts.Starts = append(m.facts.Starts, now)
 	if n := len(m.facts.Starts); n > maxStarts {
 		m.facts.Starts = m.facts.Starts[n-maxStarts:]

@@ -3,6 +3,7 @@ package trigger
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/visutility/visutility"
@@ -14,43 +15,30 @@ import (
 // in the history, but not listed.
 const maxMetrics = 256
 
-// A model is what the fold keeps of one model beside the words of its program.
+// A model is what the fold keeps of one model beside its series and the words of its program.
 type model struct {
 	name    string
 	prog    *policy.Program // nil: no policy matches
 	tab     *table          // of prog
 	rec     int32
-	metrics []metric
+	series  []int32         // in the partition's table
 	ladder  []strategyState // of policies that use a program's own strategy
 	facts   facts
 	dirty   bool
 	waiting bool // has a fire that a guardrail suppresses
 }
 
-// A metric is what is known of one metric of a model.
-type metric struct {
-	name     string
-	program  int32 // index in the program, -1 when no policy reads it
-	last     float64
-	lastTime int64
-	count    int64
-	plain    bool                           // seen without labels
-	labels   map[visutility.Labels]struct{} // label sets seen
-}
-
 // facts are what the fold knows of a model beside its metrics: what people and
 // runs did. They are the JSON part of a snapshot.
 type facts struct {
 	Created      int64             `json:"created"`
-	LastEvent    int64             `json:"last_event,omitempty"`
-	Events       int64             `json:"events,omitempty"`
 	Paused       bool              `json:"paused,omitempty"`
 	PausedBy     string            `json:"paused_by,omitempty"`
 	PausedReason string            `json:"paused_reason,omitempty"`
 	ActiveRun    string            `json:"active_run,omitempty"`
 	WatchedRun   string            `json:"watched_run,omitempty"`
 	RollingBack  bool              `json:"rolling_back,omitempty"`
-	Stale        bool              `json:"stale,omitempty"` // no event since the last run was opened
+	Opened       int64             `json:"opened,omitempty"` // how many events were there when the last run was opened
 	LastSuccess  int64             `json:"last_success,omitempty"`
 	LastFailure  int64             `json:"last_failure,omitempty"`
 	Starts       []int64           `json:"starts,omitempty"` // of automatic and manual runs, oldest first
@@ -69,31 +57,19 @@ type said struct {
 }
 
 type metricFact struct {
-	Name  string  `json:"name"`
-	Last  float64 `json:"last"`
-	Time  int64   `json:"time"`
-	Count int64   `json:"count"`
+	Name   string  `json:"name"`
+	Last   float64 `json:"last"`
+	Time   int64   `json:"time"`
+	Count  int64   `json:"count"`
+	Events int64   `json:"events"`
+	Stored int64   `json:"stored"`
 }
 
-// metricIndex finds or adds a metric; -1 when the model has too many.
-func (m *model) metricIndex(name string) int {
-	for i := range m.metrics {
-		if m.metrics[i].name == name {
-			return i
-		}
-	}
-	if len(m.metrics) >= maxMetrics {
-		return -1
-	}
-	m.metrics = append(m.metrics, metric{name: name, program: m.programMetric(name), lastTime: -1})
-	return len(m.metrics) - 1
-}
-
-func (m *model) programMetric(name string) int32 {
+func (m *model) programMetric(name string) int16 {
 	if m.prog == nil {
 		return -1
 	}
-	return int32(m.prog.Metric(name))
+	return int16(m.prog.Metric(name))
 }
 
 // state is the words of the model's program.
@@ -119,11 +95,12 @@ func (m *model) say(policy string, s said) {
 }
 
 // marshalFacts renders the facts for a snapshot.
-func (m *model) marshalFacts() ([]byte, error) {
+func (m *model) marshalFacts(t *seriesTable) ([]byte, error) {
 	f := m.facts
-	f.Metrics = make([]metricFact, len(m.metrics))
-	for i, x := range m.metrics {
-		f.Metrics[i] = metricFact{x.name, x.last, x.lastTime, x.count}
+	f.Metrics = make([]metricFact, len(m.series))
+	for i, k := range m.series {
+		x := t.at(k)
+		f.Metrics[i] = metricFact{t.metric(k), x.last, x.lastTime, x.count, x.events, x.stored}
 	}
 	if len(m.ladder) > 0 {
 		f.Strategies = make(map[string][]byte, len(m.ladder))
@@ -138,49 +115,41 @@ func (m *model) marshalFacts() ([]byte, error) {
 	return json.Marshal(f)
 }
 
+// events is the number of events of all metrics; stored is when the newest was stored.
+func (m *model) events(t *seriesTable) (n, stored int64) {
+	for _, k := range m.series {
+		x := t.at(k)
+		n += x.events
+		stored = max(stored, x.stored)
+	}
+	return n, stored
+}
+
 // row is the model as the store lists it.
-func (m *model) row(partition int) store.Model {
+func (m *model) row(p *partition) store.Model {
 	r := store.Model{
-		Name: m.name, Partition: partition, Events: m.facts.Events,
+		Name: m.name, Partition: p.id,
 		CreatedAt: time.UnixMilli(m.facts.Created).UTC(),
 		Paused:    m.facts.Paused, PausedBy: m.facts.PausedBy, PausedReason: m.facts.PausedReason,
 		Champion: m.facts.Champion, LastDecision: m.facts.LastDecision,
 	}
-	if m.facts.LastEvent > 0 {
-		r.LastEventAt = time.UnixMilli(m.facts.LastEvent).UTC()
+	var stored int64
+	if r.Events, stored = m.events(&p.series); stored > 0 {
+		r.LastEventAt = time.UnixMilli(stored).UTC()
 	}
-	for _, x := range m.metrics {
-		r.Metrics = append(r.Metrics, store.Metric{Name: x.name, Last: x.last, LastTime: time.UnixMilli(x.lastTime).UTC(), Count: x.count})
+	for _, k := range m.series[:min(len(m.series), maxMetrics)] {
+		x := p.series.at(k)
+		r.Metrics = append(r.Metrics, store.Metric{
+			Name: p.series.metric(k), Last: x.last, LastTime: time.UnixMilli(x.lastTime).UTC(), Count: x.count,
+		})
 	}
-	slices.SortFunc(r.Metrics, func(a, b store.Metric) int {
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(r.Metrics, func(a, b store.Metric) int { return strings.Compare(a.Name, b.Name) })
 	if m.prog != nil {
-		for i, p := range m.prog.Policies() {
-			r.Policies = append(r.Policies, p.Name)
+		for i, pol := range m.prog.Policies() {
+			r.Policies = append(r.Policies, pol.Name)
 			v, _, _ := m.verdict(i)
 			r.Verdict = max(r.Verdict, v)
 		}
 	}
 	return r
-}
-
-// meet notes a label set of the metric and reports whether it is new.
-func (k *metric) meet(l visutility.Labels) bool {
-	if l == "" {
-		first := !k.plain
-		k.plain = true
-		return first
-	}
-	if _, ok := k.labels[l]; ok {
-		return false
-	}
-	if k.labels == nil {
-		k.labels = make(map[visutility.Labels]struct{})
-	}
-	k.labels[l] = struct{}{}
-	return true
 }

@@ -67,19 +67,22 @@ func (p *partition) take(epoch int64, snapshot bool) (store.Commit, output, erro
 		c.Layouts = make(map[string][]byte)
 		c.Snapshots = make([]store.Snapshot, 0, len(p.dirty))
 		for _, m := range p.dirty {
-			s, err := m.snapshot(c.Layouts)
+			s, err := m.snapshot(&p.series, c.Layouts)
 			if err != nil {
 				return c, out, fmt.Errorf("model %q: %w", m.name, err)
 			}
 			c.Snapshots = append(c.Snapshots, s)
 			m.dirty = false
+			for _, k := range m.series {
+				p.series.at(k).flags &^= seriesDirty
+			}
 			out.touched(m)
 		}
 		p.dirty = p.dirty[:0]
 	}
 	c.Models = make([]store.Model, 0, len(out.models))
 	for m := range out.models {
-		c.Models = append(c.Models, m.row(p.id))
+		c.Models = append(c.Models, m.row(p))
 	}
 	return c, out, nil
 }

@@ -32,6 +32,7 @@ type partition struct {
 	waiting  []*model            // models with a suppressed fire
 	dirty    []*model            // changed since the last snapshot
 	out      output
+	series   seriesTable
 	resolved []resolved
 	counts   counts
 	events   int64 // seen, over the life of the data directory: the sum over the models
@@ -42,9 +43,7 @@ type counts struct{ folded, superseded, panicked int64 }
 
 // resolved is what a series of the entry at hand leads to.
 type resolved struct {
-	m          *model
-	metric     int // index in m.metrics, -1: not listed
-	program    int // index in the model's program, -1: no policy reads it
+	*series
 	superseded bool
 }
 
@@ -94,46 +93,51 @@ func (p *partition) entry(e *visutility.Entry) {
 	}
 }
 
-// record folds one event. It is the hot path.
+// record folds one event. It is the hot path: it keeps to the line of the series and
+// to the words of the program, and leaves the model alone.
 func (p *partition) record(e *visutility.Entry, i int) {
 	r := &e.Records[i]
-	x := &p.resolved[r.Series]
-	if x.m == nil {
-		p.resolve(x, &e.Series[r.Series], e.Stored)
+	x := p.resolved[r.Series]
+	if x.series == nil {
+		x = p.resolve(&e.Series[r.Series], e.Stored)
+		p.resolved[r.Series] = x
 	}
-	m := x.m
-	m.facts.Events++
 	p.events++
-	m.facts.LastEvent = e.Stored
-	m.facts.Stale = false
-	p.touch(m)
-	if x.metric >= 0 {
-		k := &m.metrics[x.metric]
-		k.count += r.Count
-		if r.Time >= k.lastTime {
-			k.last, k.lastTime = r.Value, r.Time
-		}
+	x.events++
+	x.stored = e.Stored
+	x.count += r.Count
+	if r.Time >= x.lastTime {
+		x.last, x.lastTime = r.Value, r.Time
+	}
+	if x.flags&seriesDirty == 0 {
+		x.flags |= seriesDirty
+		p.touch(x.m)
 	}
 	if x.superseded {
 		p.counts.superseded++
 		return
 	}
 	p.counts.folded++
-	if m.prog == nil {
-		return
-	}
 	var look uint64
 	if x.program >= 0 {
-		look = m.prog.Observe(m.state(), x.program, r.Time, e.Stored, r.Value, r.Count, e.Position)
+		look = x.tab.prog.Observe(x.tab.at(x.rec), int(x.program), r.Time, e.Stored, r.Value, r.Count, e.Position)
 	}
+	if x.flags&seriesLadder != 0 {
+		look |= x.m.climb(event(&e.Series[r.Series], *r), e.Position)
+	}
+	if look != 0 {
+		p.look(x.m, look, place{p.id, e.Position, i}, e.Stored)
+	}
+}
+
+// climb hands an event to the strategies of a program's own.
+func (m *model) climb(ev visutility.Event, pos visutility.Position) (look uint64) {
 	for k := range m.ladder {
-		if s := &m.ladder[k]; s.observe(event(&e.Series[r.Series], *r), e.Position) {
+		if s := &m.ladder[k]; s.observe(ev, pos) {
 			look |= 1 << s.policy
 		}
 	}
-	if look != 0 {
-		p.look(m, look, place{p.id, e.Position, i}, e.Stored)
-	}
+	return look
 }
 
 func (p *partition) touch(m *model) {
@@ -143,20 +147,43 @@ func (p *partition) touch(m *model) {
 	}
 }
 
-// resolve finds, or makes, the model and metric of a series, and notes a series never seen.
-func (p *partition) resolve(x *resolved, s *visutility.Series, now int64) {
-	x.m = p.model(s.Model, now)
-	x.metric = x.m.metricIndex(s.Metric)
-	x.program = -1
-	if x.metric >= 0 {
-		x.program = int(x.m.metrics[x.metric].program)
-		if x.m.metrics[x.metric].meet(s.Labels) {
-			p.out.series = append(p.out.series, store.Series{Model: x.m.name, Metric: x.m.metrics[x.metric].name, Labels: s.Labels})
-		}
-	} else if x.m.prog != nil {
-		x.program = x.m.prog.Metric(s.Metric)
+// resolve finds, or makes, the series of an event, and notes label sets never seen.
+func (p *partition) resolve(s *visutility.Series, now int64) resolved {
+	i := p.series.find(s)
+	if i < 0 {
+		i = p.seriesOf(p.model(s.Model, now), s.Metric)
+		p.series.remember(s, i)
 	}
-	x.superseded = s.Version != "" && s.Version == x.m.facts.Superseded
+	x := p.series.at(i)
+	if (s.Labels != "" || x.flags&seriesPlain == 0) && p.series.meet(i, s.Labels) {
+		p.out.series = append(p.out.series, store.Series{Model: x.m.name, Metric: p.series.metric(i), Labels: s.Labels})
+	}
+	return resolved{series: x, superseded: s.Version != "" && s.Version == x.m.facts.Superseded}
+}
+
+// seriesOf finds or makes the series of a model's metric.
+func (p *partition) seriesOf(m *model, metric string) int32 {
+	for _, i := range m.series {
+		if p.series.metric(i) == metric {
+			return i
+		}
+	}
+	i := p.series.add(metric)
+	m.series = append(m.series, i)
+	x := p.series.at(i)
+	x.m, x.lastTime = m, -1
+	p.lead(m, i)
+	return i
+}
+
+// lead points a series to its model's program.
+func (p *partition) lead(m *model, i int32) {
+	x := p.series.at(i)
+	x.tab, x.rec, x.program = m.tab, m.rec, m.programMetric(p.series.metric(i))
+	x.flags &^= seriesLadder
+	if len(m.ladder) > 0 {
+		x.flags |= seriesLadder
+	}
 }
 
 // model finds or makes a model.
@@ -190,8 +217,8 @@ func (p *partition) attach(m *model, prog *policy.Program) {
 			p.clocked = append(p.clocked, m)
 		}
 	}
-	for i := range m.metrics {
-		m.metrics[i].program = m.programMetric(m.metrics[i].name)
+	for _, i := range m.series {
+		p.lead(m, i)
 	}
 }
 
@@ -335,7 +362,7 @@ func (m *model) ended(c *visutility.Control, now int64) {
 	case visutility.Succeeded:
 		f.LastSuccess = now
 	case visutility.Failed:
-		f.LastFailure, f.Stale = now, false // the data was not at fault: it may be tried with again
+		f.LastFailure, f.Opened = now, 0 // the data was not at fault: it may be tried with again
 	default:
 		f.LastFailure = now
 	}
@@ -348,7 +375,7 @@ func (m *model) promoted(c *visutility.Control, now int64) {
 	if c.Run != f.WatchedRun {
 		f.WatchedRun = ""
 	}
-	f.RollingBack, f.Stale = false, false
+	f.RollingBack, f.Opened = false, 0
 	f.Said = nil
 	if m.prog == nil {
 		return

@@ -11,10 +11,10 @@ import (
 
 // snapshot renders the state of a model: the words of its program, little endian, and
 // its facts. The layout of the words is noted once per program.
-func (m *model) snapshot(layouts map[string][]byte) (store.Snapshot, error) {
+func (m *model) snapshot(t *seriesTable, layouts map[string][]byte) (store.Snapshot, error) {
 	s := store.Snapshot{Model: m.name}
 	var err error
-	if s.Facts, err = m.marshalFacts(); err != nil || m.prog == nil {
+	if s.Facts, err = m.marshalFacts(t); err != nil || m.prog == nil {
 		return s, err
 	}
 	s.Layout = m.prog.Digest()
@@ -53,12 +53,13 @@ func (p *partition) restore(ctx context.Context, st *store.Store, s store.Snapsh
 		return err
 	}
 	for _, k := range m.facts.Metrics {
-		m.metrics = append(m.metrics, metric{name: k.Name, program: -1, last: k.Last, lastTime: k.Time, count: k.Count})
+		x := p.series.at(p.seriesOf(m, k.Name))
+		x.last, x.lastTime, x.count, x.events, x.stored = k.Last, k.Time, k.Count, k.Events, k.Stored
+		p.events += k.Events
 	}
 	strategies := m.facts.Strategies
 	m.facts.Metrics, m.facts.Strategies = nil, nil
 	p.models[m.name] = m
-	p.events += m.facts.Events
 	p.attach(m, p.set.For(m.name))
 	if m.prog == nil {
 		return nil

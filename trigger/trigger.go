@@ -88,10 +88,9 @@ func (t *Trigger) loadSeries(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("loading the series: %w", err)
 		}
-		if m := t.partition(s.Model).models[s.Model]; m != nil {
-			if i := m.metricIndex(s.Metric); i >= 0 {
-				m.metrics[i].meet(s.Labels)
-			}
+		p := t.partition(s.Model)
+		if m := p.models[s.Model]; m != nil {
+			p.series.meet(p.seriesOf(m, s.Metric), s.Labels)
 		}
 	}
 	return nil
@@ -203,13 +202,14 @@ func (t *Trigger) Events() int64 {
 	return n
 }
 
-// StateBytes is the memory held for the state of all programs, and the number of models.
+// StateBytes is the memory held for series and for the state of all programs, and the number of models.
 func (t *Trigger) StateBytes() (bytes, models int) {
 	for _, p := range t.parts {
 		p.mu.Lock()
 		for _, tab := range p.tables {
 			bytes += tab.bytes()
 		}
+		bytes += p.series.bytes()
 		models += len(p.models)
 		p.mu.Unlock()
 	}
