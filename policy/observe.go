@@ -31,6 +31,20 @@ func (p *Program) Observe(state []uint64, metric int, t, now int64, v float64, n
 	return p.evaluate(state, tab, at, pos)
 }
 
+// Touch loads what [Program.Observe] will need of state for an event of metric, and returns a
+// number without meaning. Called for a number of models first, it lets the processor fetch their states
+// side by side instead of one after the other.
+func (p *Program) Touch(state []uint64, metric int) (sum uint64) {
+	const line = 64 / 8 // words
+	sum = state[headStored]
+	for _, o := range p.tables[metric].folds {
+		for i := o.at; i < o.at+min(o.words, 4*line); i += line {
+			sum += state[i]
+		}
+	}
+	return sum
+}
+
 // Tick tells that it is now, with no event: conditions that depend on the
 // clock are evaluated. look is as in [Program.Observe].
 func (p *Program) Tick(state []uint64, now int64, pos visutility.Position) (look uint64) {

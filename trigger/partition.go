@@ -34,6 +34,7 @@ type partition struct {
 	out      output
 	series   seriesTable
 	resolved []resolved
+	touched  uint64 // keeps what was fetched ahead from being optimised away
 	counts   counts
 	events   int64 // seen, over the life of the data directory: the sum over the models
 }
@@ -44,6 +45,7 @@ type counts struct{ folded, superseded, panicked int64 }
 // resolved is what a series of the entry at hand leads to.
 type resolved struct {
 	*series
+	at         int32 // its number
 	superseded bool
 }
 
@@ -80,6 +82,9 @@ func (p *partition) entry(e *visutility.Entry) {
 		p.resolved = p.resolved[:n]
 		clear(p.resolved)
 	}
+	if len(e.Records) > 0 {
+		p.resolve(e)
+	}
 	for i := range e.Records {
 		p.record(e, i)
 		done++
@@ -98,10 +103,6 @@ func (p *partition) entry(e *visutility.Entry) {
 func (p *partition) record(e *visutility.Entry, i int) {
 	r := &e.Records[i]
 	x := p.resolved[r.Series]
-	if x.series == nil {
-		x = p.resolve(&e.Series[r.Series], e.Stored)
-		p.resolved[r.Series] = x
-	}
 	p.events++
 	x.events++
 	x.stored = e.Stored
@@ -147,18 +148,34 @@ func (p *partition) touch(m *model) {
 	}
 }
 
-// resolve finds, or makes, the series of an event, and notes label sets never seen.
-func (p *partition) resolve(s *visutility.Series, now int64) resolved {
-	i := p.series.find(s)
-	if i < 0 {
-		i = p.seriesOf(p.model(s.Model, now), s.Metric)
-		p.series.remember(s, i)
+// resolve finds, or makes, the series of an entry. It goes over them once for each thing it
+// fetches: memory then answers many questions at a time, where event by event it would answer
+// one after the other. That more than halves the time of an event when the state exceeds the caches.
+func (p *partition) resolve(e *visutility.Entry) {
+	for i := range e.Series {
+		s := &e.Series[i]
+		k := p.series.find(s)
+		if k < 0 {
+			k = p.seriesOf(p.model(s.Model, e.Stored), s.Metric)
+			p.series.remember(s, k)
+		}
+		p.resolved[i].series = p.series.at(k)
+		p.resolved[i].at = k
 	}
-	x := p.series.at(i)
-	if (s.Labels != "" || x.flags&seriesPlain == 0) && p.series.meet(i, s.Labels) {
-		p.out.series = append(p.out.series, store.Series{Model: x.m.name, Metric: p.series.metric(i), Labels: s.Labels})
+	for i := range e.Series {
+		s, x := &e.Series[i], &p.resolved[i]
+		if (s.Labels != "" || x.flags&seriesPlain == 0) && p.series.meet(x.at, s.Labels) {
+			p.out.series = append(p.out.series, store.Series{Model: x.m.name, Metric: p.series.metric(x.at), Labels: s.Labels})
+		}
+		x.superseded = s.Version != "" && s.Version == x.m.facts.Superseded
 	}
-	return resolved{series: x, superseded: s.Version != "" && s.Version == x.m.facts.Superseded}
+	var sum uint64
+	for i := range p.resolved {
+		if x := &p.resolved[i]; x.program >= 0 {
+			sum += x.tab.prog.Touch(x.tab.at(x.rec), int(x.program))
+		}
+	}
+	p.touched = sum
 }
 
 // seriesOf finds or makes the series of a model's metric.
