@@ -114,10 +114,7 @@ func BenchmarkDurable(b *testing.B) {
 			b.Run(fmt.Sprintf("policies=%d/batch=%d", policies, batch), func(b *testing.B) {
 				e, _ := running(b, engine.Options{Dir: b.TempDir(), Policies: benchPolicies(b, policies)})
 				pool := benchEvents(1_000_000, 7)
-				publishers := 8
-				if batch == 1 {
-					publishers = 256
-				}
+				publishers := map[int]int{1: 512, 100: 128, 1000: 32}[batch] // senders that wait for their answers
 				var next atomic.Int64
 				b.ReportAllocs()
 				b.ResetTimer()

@@ -16,7 +16,7 @@ const lastChance = 10 * time.Second
 
 // snapshotShare bounds the time that snapshots take: after one, the next waits at
 // least this many times as long as it took.
-const snapshotShare = 8
+const snapshotShare = 16
 
 // Run commits what is decided until ctx ends, then once more with a snapshot of
 // everything. It returns an error only when it may not go on: another process took over the
