@@ -79,6 +79,31 @@ func TestJSON(t *testing.T) {
 	}
 }
 
+func TestFaults(t *testing.T) {
+	const min = `"model":"m","metric":"x","value":1`
+	long := strings.Repeat("l", visutility.MaxNameBytes+1)
+	for body, want := range map[string]string{
+		`{` + min + `,"value":1}`:                             "value duplicate",
+		`{` + min + `,"version":"` + long + `"}`:              "version too_long",
+		`{` + min + `,"labels":{"a":"b","a":"b"}}`:            "labels.a duplicate",
+		`{` + min + `,"labels":{"a":"b"},"labels":{"a":"b"}}`: "labels duplicate",
+		`{` + min + `,"labels":{"` + long + `":""}}`:          "labels too_long",
+		`[{` + min + `},{` + min + `,"labels":{"a":["b"]}}]`:  "events[1].labels.a type",
+		`{` + min + `}{` + min + `,"Value":1}`:                "events[1].Value unknown_field",
+		`{` + min + `,"\u0076alue":1}`:                        "value duplicate",
+	} {
+		events, err := JSON([]byte(body), now)
+		bad, ok := errors.AsType[*visutility.InvalidError](err)
+		if !ok || events != nil || len(bad.Fields) != 1 {
+			t.Errorf("%.80s: %v, %v", body, events, err)
+			continue
+		}
+		if got := bad.Fields[0].Field + " " + bad.Fields[0].Reason; got != want {
+			t.Errorf("%.80s: %s, want %s", body, got, want)
+		}
+	}
+}
+
 func TestSuggestions(t *testing.T) {
 	for name, want := range map[string]string{
 		"ts": "time", "timestamp": "time", "Time": "time", "tiem": "time", "n": "count", "counts": "count", "modle": "model", "MODEL": "model",

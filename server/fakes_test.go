@@ -175,7 +175,7 @@ func (f *fake) RunLog(_ context.Context, run string) (string, error) {
 
 func (f *fake) Callback(_ context.Context, run, tok string, body trainer.Callback) error {
 	if tok != "token of "+run {
-		return newProblem(http.StatusUnauthorized, "unauthorized", "not the token of this run")
+		return trainer.ErrToken
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/visutility/visutility"
 	"github.com/visutility/visutility/ingest"
+	"github.com/visutility/visutility/trainer"
 )
 
 // A Problem is an error as a client sees it: RFC 9457, application/problem+json.
@@ -77,6 +78,8 @@ func problemOf(err error) *Problem {
 		p = newProblem(http.StatusUnsupportedMediaType, "unsupported", err.Error())
 	case errors.Is(err, ingest.ErrSyntax):
 		p = newProblem(http.StatusBadRequest, "syntax", err.Error())
+	case errors.Is(err, trainer.ErrToken):
+		p = newProblem(http.StatusUnauthorized, "unauthorized", err.Error())
 	case errors.Is(err, visutility.ErrOverloaded):
 		p = newProblem(http.StatusTooManyRequests, "overloaded", err.Error())
 		p.retryAfter = retryOverloaded

@@ -100,7 +100,7 @@ func (s *server) callback(w http.ResponseWriter, r *http.Request) error {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="VisuTility run"`)
-		return newProblem(http.StatusUnauthorized, "unauthorized", "the token of the run is needed; it came with the job")
+		return fmt.Errorf("the token of the run is needed; it came with the job: %w", trainer.ErrToken)
 	}
 	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxCallback))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {

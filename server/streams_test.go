@@ -119,11 +119,13 @@ func TestStreamsAreBounded(t *testing.T) {
 	}
 	cancel() // makes room, as soon as the server notices
 	waitFor(t, func() bool {
-		s.fake.mu.Lock()
-		defer s.fake.mu.Unlock()
-		return len(s.watchers) == 1
+		res, err := s.client.Do(s.request("GET", apiPath+"/events", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { res.Body.Close() })
+		return res.StatusCode == 200
 	})
-	s.open(apiPath + "/events")
 }
 
 // waitFor polls a condition that another goroutine makes true.
