@@ -6,8 +6,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -44,12 +42,12 @@ var sideways = map[[2]string]string{}
 type goPackage struct {
 	ImportPath string
 	Imports    []string
-	Dir        string
+	Doc        string
 }
 
 func packages(t *testing.T) []goPackage {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Dir", "./...")
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Doc", "./...")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -107,15 +105,7 @@ func TestImportsRunOneWay(t *testing.T) {
 
 func TestRoomsTeach(t *testing.T) {
 	for _, p := range packages(t) {
-		files, err := filepath.Glob(filepath.Join(p.Dir, "*.go"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !slices.ContainsFunc(files, func(f string) bool {
-			b, err := os.ReadFile(f)
-			return err == nil && (strings.Contains(string(b), "\n// Package ") || strings.HasPrefix(string(b), "// Package ") ||
-				strings.HasPrefix(string(b), "// Command ") || strings.Contains(string(b), "\n// Command "))
-		}) {
+		if p.Doc == "" {
 			t.Errorf("%s has no package comment", p.ImportPath)
 		}
 	}
