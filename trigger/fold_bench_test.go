@@ -72,6 +72,26 @@ func BenchmarkFold(b *testing.B) {
 	}
 }
 
+// BenchmarkReference is the least that keeping one number per series costs when it is done
+// with a Go map: look up by model and metric, add. 10,000 models × 5 metrics, in random order.
+func BenchmarkReference(b *testing.B) {
+	type key struct{ model, metric string }
+	rng := rand.New(rand.NewPCG(1, 2))
+	keys := make([]key, 200_000)
+	for i := range keys {
+		keys[i] = key{fmt.Sprintf("model-%05d", rng.IntN(10_000)), []string{"accuracy", "precision", "recall", "f1_score", "auc"}[rng.IntN(5)]}
+	}
+	sums := make(map[key]*float64)
+	for _, k := range keys {
+		sums[k] = new(float64)
+	}
+	i := 0
+	for b.Loop() {
+		*sums[keys[i%len(keys)]] += 0.9
+		i++
+	}
+}
+
 // foldPolicies returns n policies for all models, spread over the metrics: each compares a window mean.
 func foldPolicies(tb testing.TB, n int, metrics []string) []*policy.Policy {
 	var ps []*policy.Policy
