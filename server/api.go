@@ -66,7 +66,7 @@ func (s *server) plainRoutes(mux *http.ServeMux, api huma.API) {
 func register[I, O any](s *server, api huma.API, op huma.Operation, handle func(context.Context, *I) (*O, error)) {
 	op.Path = apiPath + op.Path
 	op.MaxBodyBytes = maxActionBody
-	op.BodyReadTimeout = s.bodyTime // taken back by timedBody
+	op.BodyReadTimeout = s.bodyTime
 	huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handle(ctx, in)
 		if err != nil {

@@ -19,9 +19,10 @@ func (s *server) count(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a := &answer{ResponseWriter: w, r: r}
 		if r.Body != nil && r.Body != http.NoBody {
-			body := &timedBody{ReadCloser: r.Body, control: http.NewResponseController(w)}
-			body.deadline(time.Now().Add(s.bodyTime))
-			r.Body = body
+			// It is set even if nobody reads the body: net/http tries to read what is left before it
+			// goes on. When all of the body is there, net/http takes the deadline back.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.bodyTime)) // recorders in tests have none
+			r.Body = unclosed{r.Body}
 		}
 		defer func() {
 			if p := recover(); p != nil {
@@ -96,30 +97,11 @@ func (a *answer) Write(b []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// A timedBody takes the deadline for a body back when the body is there: left standing it would
-// cancel the request. If the body does not come, or nobody reads it, the deadline stays, for
-// net/http tries to read what is left before it goes on.
-type timedBody struct {
-	io.ReadCloser
-	control *http.ResponseController
-}
-
-func (t *timedBody) Read(p []byte) (int, error) {
-	n, err := t.ReadCloser.Read(p)
-	if err == io.EOF {
-		t.deadline(time.Time{})
-	}
-	return n, err
-}
-
-// Close leaves it to net/http to close the body: it then sees whether all of it was read, and
+// An unclosed body is for net/http alone to close: it then sees whether all of it was read, and
 // closes the connection if not. What is left of a body must not be taken for the next request.
-func (t *timedBody) Close() error { return nil }
+type unclosed struct{ io.ReadCloser }
 
-// deadline sets the read deadline, where the connection has one.
-func (t *timedBody) deadline(at time.Time) {
-	_ = t.control.SetReadDeadline(at) // not supported by recorders in tests
-}
+func (unclosed) Close() error { return nil }
 
 // headers tells browsers to trust nothing that this server did not say.
 func (s *server) headers(next http.Handler) http.Handler {
