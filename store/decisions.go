@@ -39,7 +39,7 @@ func (t *tx) saveDecisions(ctx context.Context, decisions []visutility.Decision,
 		return err
 	}
 	for _, r := range opened {
-		if err := t.log(ActivityRun, r.Model, r.ID, r); err != nil {
+		if err := t.logRun(r); err != nil {
 			return err
 		}
 	}

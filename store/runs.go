@@ -73,6 +73,14 @@ func runJSON(r visutility.Run) (string, error) {
 	return text, nil
 }
 
+func (t *tx) logRun(r visutility.Run) error {
+	body, err := runJSON(r)
+	if err != nil {
+		return err
+	}
+	return t.log(ActivityRun, r.Model, r.ID, json.RawMessage(body))
+}
+
 func finiteMetrics(m map[string]float64) map[string]float64 {
 	m = maps.Clone(m)
 	maps.DeleteFunc(m, func(_ string, v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) })
@@ -227,7 +235,7 @@ func (s *Store) MoveRun(ctx context.Context, run visutility.Run, from visutility
 		if err := t.step(ctx, r.ID, from, r.State, at, note); err != nil {
 			return err
 		}
-		return t.log(ActivityRun, r.Model, r.ID, r)
+		return t.logRun(r)
 	})
 }
 
@@ -325,7 +333,7 @@ func (s *Store) WishRun(ctx context.Context, id, wish, by string) (r visutility.
 		if _, err := t.exec(ctx, `UPDATE run SET wish = $1, wish_by = $2 WHERE id = $3`, wish, clean(by), r.ID); err != nil {
 			return err
 		}
-		return t.log(ActivityRun, r.Model, r.ID, r)
+		return t.logRun(r)
 	})
 	if err != nil {
 		return visutility.Run{}, err
