@@ -37,7 +37,10 @@ type PolicyExplanation struct {
 // Explain tells how a model stands. now is the time to hold guardrails against. It
 // returns [visutility.ErrNotFound] for a model that never sent an event.
 func (t *Trigger) Explain(name string, now time.Time) (Explanation, error) {
-	p := t.partition(name)
+	return t.partition(name).explain(name, now)
+}
+
+func (p *partition) explain(name string, now time.Time) (Explanation, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m := p.models[name]
