@@ -146,7 +146,22 @@ func (s *serving) check(cmd *cobra.Command) (string, error) {
 		return "", usagef(cmd, "whoever reaches %s could start trainings: a token is needed; make one with:\n  %s\nand start with: visutility serve --listen %s --token-file visutility.token",
 			s.listen, makeToken, s.listen)
 	}
-	return token, nil
+	return token, s.checkNATS(cmd)
+}
+
+// checkNATS keeps the log's own port, which asks nobody who they are, on this machine.
+func (s *serving) checkNATS(cmd *cobra.Command) error {
+	if s.natsListen == "" {
+		return nil
+	}
+	addr, err := net.ResolveTCPAddr("tcp", s.natsListen)
+	if err != nil {
+		return usagef(cmd, "--nats-listen: %w", err)
+	}
+	if !addr.IP.IsLoopback() {
+		return usagef(cmd, "--nats-listen: whoever reaches %s could read and write the log, which has no access control: use a loopback address such as 127.0.0.1:4222", s.natsListen)
+	}
+	return nil
 }
 
 // readToken reads a secret that only its owner may be able to read.
