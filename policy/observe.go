@@ -7,11 +7,11 @@ import "github.com/visutility/visutility"
 // and pos where. An event from the future counts as of now.
 //
 // Bit i of look is set when somebody should look at policy i: its verdict
-// changed, or is Fire, or its rollback condition holds. Observe does not allocate,
+// changed, or is Fire, or its rollback condition holds or has just ceased to. Observe does not allocate,
 // unless a condition needs CEL at run time.
 func (p *Program) Observe(state []uint64, metric int, t, now int64, v float64, n int64, pos visutility.Position) (look uint64) {
 	state = state[:p.words]
-	p.hear(state, now)
+	p.Hear(state, now)
 	t = max(1, min(t, now))
 	if t > int64(state[headClock]) {
 		state[headClock] = uint64(t)
@@ -46,15 +46,16 @@ func (p *Program) Touch(state []uint64, metric int) (sum uint64) {
 }
 
 // Tick tells that it is now, with no event: conditions that depend on the
-// clock are evaluated. look is as in [Program.Observe].
+// clock are evaluated. look is as in [Program.Observe]; where it is 0, nothing was done to
+// the state that [Program.Hear] would not do.
 func (p *Program) Tick(state []uint64, now int64, pos visutility.Position) (look uint64) {
 	state = state[:p.words]
-	p.hear(state, now)
+	p.Hear(state, now)
 	return p.evaluate(state, &p.ticks, clock{int64(state[headClock]), int64(state[headStored])}, pos)
 }
 
-// hear notes the time at which an entry was stored. It never goes back.
-func (p *Program) hear(state []uint64, now int64) {
+// Hear notes the time at which an entry was stored, which never goes back, and looks at no condition.
+func (p *Program) Hear(state []uint64, now int64) {
 	if now > int64(state[headStored]) {
 		state[headStored] = uint64(now)
 	}
@@ -129,10 +130,7 @@ func (m *machine) step(state []uint64, truth tri, at clock, pos visutility.Posit
 		w[machineVerdict] = uint64(verdict)
 		state[m.active] |= m.look
 	}
-	switch {
-	case m.rollback && truth == no: // its ceasing to hold concerns nobody
-		return 0
-	case verdict != before || verdict == visutility.Fire:
+	if verdict != before || verdict == visutility.Fire {
 		return m.look
 	}
 	return 0

@@ -31,6 +31,9 @@ func (p *partition) consider(m *model, i int, at place, now int64) {
 		}
 		return
 	}
+	if m.facts.pullBack(now) {
+		p.touch(m)
+	}
 	g, blocked := p.blocking(m, i, now)
 	if !blocked {
 		d := p.decision(m, i, at, now)
@@ -57,6 +60,7 @@ func (p *partition) considerRollback(m *model, i int, at place, now int64) {
 		return
 	}
 	f.RollingBack = true
+	p.touch(m)
 	d := p.decision(m, i, at, now)
 	d.ID = at.id("d", m.name, pol.Name+"\x00rollback")
 	d.Outcome, d.Run = visutility.RollbackOrdered, f.WatchedRun

@@ -23,7 +23,6 @@ type Guardrail struct {
 // which they are consulted.
 func (p *partition) guardrails(m *model, i int, now int64) []Guardrail {
 	pol := m.prog.Policies()[i]
-	m.pullBack(now)
 	gs := []Guardrail{
 		m.pauseGuard(),
 		m.activeGuard(),
@@ -49,13 +48,20 @@ func (p *partition) blocking(m *model, i int, now int64) (Guardrail, bool) {
 	return Guardrail{}, false
 }
 
-// pullBack moves anchors that lie in the future, because the clock was set back, to now.
-func (m *model) pullBack(now int64) {
-	m.facts.LastSuccess = min(m.facts.LastSuccess, now)
-	m.facts.LastFailure = min(m.facts.LastFailure, now)
-	for i := range m.facts.Starts {
-		m.facts.Starts[i] = min(m.facts.Starts[i], now)
+// pullBack moves anchors that lie in the future, because the clock was set back, to now,
+// and reports whether there were any.
+func (f *facts) pullBack(now int64) (any bool) {
+	pull := func(anchor *int64) {
+		if *anchor > now {
+			*anchor, any = now, true
+		}
 	}
+	pull(&f.LastSuccess)
+	pull(&f.LastFailure)
+	for i := range f.Starts {
+		pull(&f.Starts[i])
+	}
+	return any
 }
 
 func (m *model) pauseGuard() Guardrail {
@@ -98,8 +104,8 @@ func (m *model) cooldownGuard(p *policy.Policy, now int64) Guardrail {
 		last  time.Duration
 		after string
 	}{
-		{m.facts.LastSuccess, p.Retrain.AfterSuccess, "success"},
-		{m.facts.LastFailure, p.Retrain.AfterFailure, "failure"},
+		{min(m.facts.LastSuccess, now), p.Retrain.AfterSuccess, "success"},
+		{min(m.facts.LastFailure, now), p.Retrain.AfterFailure, "failure"},
 	} {
 		if until := c.since + c.last.Milliseconds(); c.since > 0 && until > now && (!g.Blocks || until > g.Until.UnixMilli()) {
 			g.Blocks, g.Until = true, time.UnixMilli(until).UTC()
@@ -117,7 +123,7 @@ func (m *model) budgetGuard(p *policy.Policy, now int64) Guardrail {
 	for i := len(m.facts.Starts) - 1; i >= 0 && m.facts.Starts[i] > from; i-- {
 		used++
 		if used == b.Runs {
-			oldest = m.facts.Starts[i]
+			oldest = min(m.facts.Starts[i], now)
 		}
 	}
 	g := Guardrail{Name: visutility.ByBudget, Detail: fmt.Sprintf("%d of %d runs used in %s", used, b.Runs, policy.FormatDuration(b.Per))}

@@ -65,7 +65,15 @@ func (p *partition) take(epoch int64, snapshot bool) (store.Commit, output, erro
 	if snapshot {
 		c.SnapshotPosition = p.folded
 		c.Layouts = make(map[string][]byte)
-		c.Snapshots = make([]store.Snapshot, 0, len(p.dirty))
+		c.Snapshots = make([]store.Snapshot, 0, len(p.dirty)+1)
+		if p.watch != p.watched {
+			s, err := p.watch.snapshot()
+			if err != nil {
+				return c, out, err
+			}
+			c.Snapshots = append(c.Snapshots, s)
+			p.watched = p.watch
+		}
 		for _, m := range p.dirty {
 			s, err := m.snapshot(&p.series, c.Layouts)
 			if err != nil {

@@ -27,10 +27,12 @@ type partition struct {
 	tables   map[*policy.Program]*table
 	folded   visutility.Position // every entry up to here is in the state
 	decided  visutility.Position // up to here decisions were stored before the restart
-	tickedAt int64               // the last second at which the clock was looked at
-	clocked  []*model            // models with a clock-driven condition
-	waiting  []*model            // models with a suppressed fire
-	dirty    []*model            // changed since the last snapshot
+	active   []visutility.Run    // those active when the restart began: see reconcile
+	watch    watch
+	watched  watch    // as in the last snapshot
+	clocked  []*model // models with a clock-driven condition
+	waiting  []*model // models with a suppressed fire
+	dirty    []*model // changed since the last snapshot
 	out      output
 	series   seriesTable
 	resolved []resolved
@@ -68,8 +70,11 @@ func (p *partition) fold(b visutility.Batch) {
 // which is counted, and not the partition.
 func (p *partition) entry(e *visutility.Entry) {
 	done := 0
+	if e.Stored < p.watch.Newest && !p.watch.SetBack {
+		p.setBack()
+	}
 	defer func() {
-		p.folded = e.Position
+		p.advance(e.Position)
 		if r := recover(); r != nil {
 			p.counts.panicked += int64(len(e.Records) - done)
 			p.t.log.Error("folding an entry panicked: the rest of the entry is lost to the fold",
@@ -92,8 +97,7 @@ func (p *partition) entry(e *visutility.Entry) {
 	for i := range e.Controls {
 		p.control(&e.Controls[i], place{p.id, e.Position, len(e.Records) + i}, e.Stored)
 	}
-	if s := e.Stored / clockEvery; s != p.tickedAt {
-		p.tickedAt = s
+	if e.Stored/clockEvery != p.watch.Looked/clockEvery {
 		p.clock(place{p.id, e.Position, len(e.Records) + len(e.Controls)}, e.Stored)
 	}
 }
@@ -178,12 +182,20 @@ func (p *partition) resolve(e *visutility.Entry) {
 	p.touched = sum
 }
 
-// seriesOf finds or makes the series of a model's metric.
-func (p *partition) seriesOf(m *model, metric string) int32 {
+// knownSeries finds the series of a model's metric, -1 when there is none.
+func (p *partition) knownSeries(m *model, metric string) int32 {
 	for _, i := range m.series {
 		if p.series.metric(i) == metric {
 			return i
 		}
+	}
+	return -1
+}
+
+// seriesOf finds or makes the series of a model's metric.
+func (p *partition) seriesOf(m *model, metric string) int32 {
+	if i := p.knownSeries(m, metric); i >= 0 {
+		return i
 	}
 	i := p.series.add(metric)
 	m.series = append(m.series, i)
@@ -211,6 +223,7 @@ func (p *partition) model(name string, now int64) *model {
 	m := &model{name: name, facts: facts{Created: now}}
 	p.models[name] = m
 	p.attach(m, p.set.For(name))
+	m.hear(now)
 	p.out.touched(m)
 	return m
 }
@@ -265,6 +278,7 @@ func (p *partition) adopt(set *policy.Set) {
 				m.carryStrategies(was, ladder)
 			}
 		}
+		m.hear(p.watch.Newest)
 		p.touch(m)
 		p.out.touched(m)
 	}
@@ -302,7 +316,14 @@ func (m *model) carryStrategies(was *policy.Program, ladder []strategyState) {
 // clock looks at what time alone can change: conditions on silence and age, and
 // fires that a guardrail suppressed.
 func (p *partition) clock(at place, now int64) {
+	p.watch.Looked = now
+	if now >= p.watch.Newest {
+		p.watch.Newest, p.watch.SetBack = now, false
+	}
 	for _, m := range p.clocked {
+		if p.watch.SetBack {
+			p.touch(m)
+		}
 		if look := m.prog.Tick(m.state(), now, at.position); look != 0 {
 			p.touch(m)
 			p.look(m, look, at, now)

@@ -40,10 +40,16 @@ func (p *partition) load(ctx context.Context, st *store.Store) error {
 		if err != nil {
 			return err
 		}
-		if err := p.restore(ctx, st, s); err != nil {
+		if s.Model == watchName {
+			err = json.Unmarshal(s.Facts, &p.watch)
+		} else {
+			err = p.restore(ctx, st, s)
+		}
+		if err != nil {
 			return fmt.Errorf("snapshot of model %q: %w", s.Model, err)
 		}
 	}
+	p.catchUp()
 	return nil
 }
 

@@ -16,13 +16,13 @@ import (
 	"github.com/visutility/visutility/store"
 )
 
-// TestTranscripts plays the stories in testdata: policies, entries of the log at given
+// TestTranscripts plays the stories in testdata/stories: policies, entries of the log at given
 // times, and what the fold makes of them. Every story is played twice: as it is, and with a
 // restart from the stored snapshots after every command, which must change nothing.
 func TestTranscripts(t *testing.T) {
 	for _, restarts := range []bool{false, true} {
 		t.Run(fmt.Sprintf("restarts=%v", restarts), func(t *testing.T) {
-			datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+			datadriven.Walk(t, "testdata/stories", func(t *testing.T, path string) {
 				s := newStory(t)
 				datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 					out := s.command(t, d)

@@ -76,7 +76,7 @@ func New(ctx context.Context, o Options) (*Trigger, error) {
 	if err := t.loadSeries(ctx); err != nil {
 		return nil, err
 	}
-	if err := t.reconcile(ctx); err != nil {
+	if err := t.loadRuns(ctx); err != nil {
 		return nil, err
 	}
 	t.met = newMetrics(t, o.Registerer)
@@ -88,25 +88,31 @@ func (t *Trigger) loadSeries(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("loading the series: %w", err)
 		}
+		// A series that came after the snapshots will be met again.
 		p := t.partition(s.Model)
 		if m := p.models[s.Model]; m != nil {
-			p.series.meet(p.seriesOf(m, s.Metric), s.Labels)
+			if i := p.knownSeries(m, s.Metric); i >= 0 {
+				p.series.meet(i, s.Labels)
+			}
 		}
 	}
 	return nil
 }
 
-// reconcile holds what the fold believes of active runs against the runs: they
-// differ when the policies changed between a crash and the restart.
-func (t *Trigger) reconcile(ctx context.Context) error {
+// loadRuns gives the partitions the active runs, for when they have caught up.
+func (t *Trigger) loadRuns(ctx context.Context) error {
 	runs, err := t.o.Store.OpenRuns(ctx)
 	if err != nil {
 		return fmt.Errorf("loading the open runs: %w", err)
 	}
 	for _, r := range runs {
-		if m := t.partition(r.Model).models[r.Model]; m != nil && r.State.Active() {
-			m.facts.ActiveRun = r.ID
+		if r.State.Active() {
+			p := t.partition(r.Model)
+			p.active = append(p.active, r)
 		}
+	}
+	for _, p := range t.parts {
+		p.advance(p.folded)
 	}
 	return nil
 }
