@@ -392,6 +392,8 @@ func (m *model) ended(c *visutility.Control, now int64) {
 		if c.State == visutility.Succeeded {
 			return // its success was noted at its promotion
 		}
+	default:
+		return // the store had refused it, or it was told before
 	}
 	switch c.State {
 	case visutility.Watching:
