@@ -86,7 +86,6 @@ type server struct {
 	bodyTime time.Duration
 
 	requests *prometheus.CounterVec
-	accepted prometheus.Counter
 	refused  *prometheus.CounterVec
 }
 
@@ -113,14 +112,11 @@ func newServer(o Options) (*server, error) {
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "visutility_http_requests_total", Help: "HTTP requests answered, by route and status code.",
 		}, []string{"route", "code"}),
-		accepted: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "visutility_events_accepted_total", Help: "Metric events accepted over HTTP: they are on disk.",
-		}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "visutility_events_refused_total", Help: "Faults for which bodies of metric events were refused, by reason.",
 		}, []string{"reason"}),
 	}
-	for _, c := range []prometheus.Collector{s.requests, s.accepted, s.refused} {
+	for _, c := range []prometheus.Collector{s.requests, s.refused} {
 		if err := o.Registry.Register(c); err != nil {
 			return nil, fmt.Errorf("registering the server's metrics: %w", err)
 		}
