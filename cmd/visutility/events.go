@@ -50,7 +50,7 @@ given to --after.`,
 }
 
 // follow hands over the data of each event of the stream, and connects again
-// after the last one when the connection is lost.
+// after the last one when the connection is lost. A server that was never reached is an error.
 func (c *client) follow(ctx context.Context, after string, each func([]byte) error) error {
 	for {
 		q := url.Values{}
@@ -62,7 +62,7 @@ func (c *client) follow(ctx context.Context, after string, each func([]byte) err
 		if err == nil {
 			err = readStream(body, &after, each)
 			body.Close()
-		} else if !c.transient(err) {
+		} else if !c.reached || !c.transient(err) {
 			return err
 		}
 		if ctx.Err() != nil {
