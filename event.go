@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -50,6 +51,9 @@ type Event struct {
 // so that a request can be told all its faults at once.
 func (e *Event) Check(errs []FieldError, prefix string, now time.Time) []FieldError {
 	errs = checkName(errs, prefix+"model", e.Model, true)
+	if e.Model == "." || e.Model == ".." { // clients and proxies take these out of the paths of the API
+		errs = append(errs, FieldError{prefix + "model", fmt.Sprintf("%q cannot name a model", e.Model), "dots"})
+	}
 	errs = checkName(errs, prefix+"metric", e.Metric, true)
 	errs = checkName(errs, prefix+"version", e.Version, false)
 	switch {
@@ -92,10 +96,20 @@ func checkName(errs []FieldError, field, s string, required bool) []FieldError {
 			return append(errs, FieldError{field, "contains a control character", "control_character"})
 		}
 		if s[i] >= utf8.RuneSelf {
-			if !utf8.ValidString(s) {
-				return append(errs, FieldError{field, "is not valid UTF-8", "utf8"})
-			}
-			break
+			return checkWide(errs, field, s[i:])
+		}
+	}
+	return errs
+}
+
+// checkWide is checkName of what is not ASCII, from its first character.
+func checkWide(errs []FieldError, field, s string) []FieldError {
+	if !utf8.ValidString(s) {
+		return append(errs, FieldError{field, "is not valid UTF-8", "utf8"})
+	}
+	for _, r := range s {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) { // the latter make a name look like another
+			return append(errs, FieldError{field, "contains a control character", "control_character"})
 		}
 	}
 	return errs
