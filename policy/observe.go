@@ -11,7 +11,7 @@ import "github.com/visutility/visutility"
 // unless a condition needs CEL at run time.
 func (p *Program) Observe(state []uint64, metric int, t, now int64, v float64, n int64, pos visutility.Position) (look uint64) {
 	state = state[:p.words]
-	p.Hear(state, now)
+	p.hear(state, now)
 	t = max(1, min(t, now))
 	if t > int64(state[headClock]) {
 		state[headClock] = uint64(t)
@@ -50,12 +50,27 @@ func (p *Program) Touch(state []uint64, metric int) (sum uint64) {
 // the state that [Program.Hear] would not do.
 func (p *Program) Tick(state []uint64, now int64, pos visutility.Position) (look uint64) {
 	state = state[:p.words]
-	p.Hear(state, now)
+	p.hear(state, now)
 	return p.evaluate(state, &p.ticks, clock{int64(state[headClock]), int64(state[headStored])}, pos)
 }
 
-// Hear notes the time at which an entry was stored, which never goes back, and looks at no condition.
+// Hear tells that it is now, as Tick does, but looks at no condition: verdicts stay as they are.
 func (p *Program) Hear(state []uint64, now int64) {
+	state = state[:p.words]
+	p.hear(state, now)
+	at := clock{int64(state[headClock]), int64(state[headStored])}
+	for _, reads := range [][]reading{p.ticks.reads, p.ticks.lateReads} {
+		for i := range reads {
+			r := &reads[i]
+			if v := r.slot.read(state, r.slot.operator, at); r.keep {
+				store(state, r.slot.at, v)
+			}
+		}
+	}
+}
+
+// hear notes the time at which an entry was stored. It never goes back.
+func (p *Program) hear(state []uint64, now int64) {
 	if now > int64(state[headStored]) {
 		state[headStored] = uint64(now)
 	}

@@ -346,7 +346,7 @@ func (p *Program) Time(state []uint64) (first, last int64) {
 // Promoted tells of a new champion, at the stored time now: windows, baselines
 // and verdicts start afresh, age begins. previous are the replaced champion's measurements.
 func (p *Program) Promoted(state []uint64, now int64, previousMetrics map[string]float64) {
-	p.Hear(state, now)
+	p.hear(state, now)
 	state[headFirst], state[headLast], state[headPromoted] = 0, 0, uint64(now)
 	state[headBreached], state[headReverting] = 0, 0
 	for i := range p.machines {

@@ -337,10 +337,6 @@ func (w *world) portrait() portrait {
 // A pick chooses one of n, by chance.
 type pick func(n int) int
 
-func byRapid(t *rapid.T) pick {
-	return func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "") }
-}
-
 func bySeed(seed uint64) pick { return rand.New(rand.NewPCG(seed, 0)).IntN }
 
 func oneOf[T any](p pick, of ...T) T { return of[p(len(of))] }
@@ -353,10 +349,13 @@ func record(w *world, p pick, n int) []scene {
 	for i := range n + 1 {
 		step := oneOf(p, 0, 300*time.Millisecond, 300*time.Millisecond, time.Second, 10*time.Second, time.Minute, 3*time.Minute, 20*time.Minute, -30*time.Second)
 		now += step.Milliseconds()
+		if i == n {
+			now += 2 * clockEvery // the last entry is a tick that is heard by all
+		}
 		pos += visutility.Position(1 + p(2))
 		s := scene{entry: visutility.Entry{Position: pos, Stored: now}}
 		switch kind := p(10); {
-		case i == n || kind < 2: // a tick; also at the end, so that all have heard the time
+		case i == n || kind < 2: // a tick
 		case kind < 7:
 			w.measure(p, &s)
 		default:
@@ -455,7 +454,8 @@ func TestCrashesChangeNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := ws.open(t, set)
 		defer w.close()
-		tape := record(w, byRapid(t), rapid.IntRange(1, 60).Draw(t, "entries"))
+		// A shorter tape of a seed is the beginning of a longer one, so that failures shrink.
+		tape := record(w, bySeed(rapid.Uint64().Draw(t, "seed")), rapid.IntRange(1, 100).Draw(t, "entries"))
 		w.commit(true)
 		want := w.portrait()
 		for _, d := range want.Decisions {

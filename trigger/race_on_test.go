@@ -3,4 +3,4 @@
 package trigger
 
 // The race detector slows SQLite down tenfold, and property tests have one goroutine.
-const propertyChecks = "15"
+const propertyChecks = "25"
