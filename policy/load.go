@@ -38,7 +38,7 @@ func LoadDir(dir string, old *Set) (set *Set, problems []error) {
 		}
 		next, err := set.with(p)
 		if err != nil {
-			problems = append(problems, fmt.Errorf("%s: %w", file, err))
+			problems = append(problems, &Error{File: file, Message: strings.TrimPrefix(err.Error(), visutility.ErrInvalid.Error()+": ")})
 			if next, err = set.with(old.ofFile(file)); err != nil {
 				continue
 			}

@@ -123,6 +123,9 @@ func TestLoadDirKeepsTheLastGood(t *testing.T) {
 	if next, problems = LoadDir(dir, next); len(problems) != 1 || len(next.Policies()) != 2 || !errors.Is(problems[0], visutility.ErrInvalid) {
 		t.Errorf("%v, %v", next.Policies(), problems)
 	}
+	if one, ok := errors.AsType[*Error](problems[0]); !ok || filepath.Base(one.File) != "c.yaml" || !strings.HasPrefix(one.Message, `two policies are named "b": `) {
+		t.Errorf("the problem does not say which file it is about: %v", problems[0])
+	}
 
 	// What is taken away is gone; a directory that cannot be read changes nothing.
 	for _, name := range []string{"a.yaml", "c.yaml"} {

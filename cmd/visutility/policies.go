@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"strings"
 
+	"charm.land/lipgloss/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/visutility/visutility/server"
@@ -47,8 +48,11 @@ func drawPolicies(p *page, l listing[server.Policy]) {
 	}
 	p.table([]string{"POLICY", "STATE", "MODELS", "REVISION", "FILE"}, rows)
 	for _, x := range l.Items {
+		for _, w := range x.Warnings {
+			p.line("\n%s %s: %s", lipgloss.NewStyle().Bold(true).Foreground(lipgloss.Yellow).Render("warning:"), x.Name, w)
+		}
 		if x.Error != "" {
-			p.line("\n%s %s", errorStyle.Render(cmp.Or(x.Name, x.File)+":"), x.Error)
+			p.line("\n%s %s", errorStyle.Render(cmp.Or(x.Name, "error")+":"), x.Error)
 		}
 	}
 }
