@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ type Callback struct {
 	Status string `json:"status"`
 	// Progress is from 0 to 1, for running.
 	Progress float64 `json:"progress,omitempty"`
-	// Message is a word on the progress, for running.
+	// Message is a word on the progress, for running; for failed, it stands in for Error.
 	Message string `json:"message,omitempty"`
 	// Error says why, for failed.
 	Error string `json:"error,omitempty"`
@@ -56,10 +57,11 @@ func (c Callback) answer() (visutility.Artifact, error) {
 	if c.Status == StatusSucceeded {
 		return visutility.Artifact{URI: c.Result.Artifact, Metrics: c.Result.Metrics, ChampionMetrics: c.Result.ChampionMetrics}, nil
 	}
-	if c.Error == "" {
+	why := cmp.Or(c.Error, c.Message)
+	if why == "" {
 		return visutility.Artifact{}, errors.New("the training failed; the webhook gave no reason")
 	}
-	return visutility.Artifact{}, fmt.Errorf("the training failed: %s", shorten(c.Error))
+	return visutility.Artifact{}, fmt.Errorf("the training failed: %s", shorten(why))
 }
 
 // Callbacks takes the calls for all webhook attempts of a server and hands them to the trainers that wait

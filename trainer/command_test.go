@@ -96,12 +96,20 @@ func TestFailureShowsTheLastOutput(t *testing.T) {
 }
 
 func TestFailuresThatARetryCannotMend(t *testing.T) {
+	dir := t.TempDir()
+	for file, mode := range map[string]os.FileMode{"plain.sh": 0o600, "bare": 0o700} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte("exit 0\n"), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, c := range map[string]struct {
 		command Command
 		want    string
 	}{
 		"no program":      {Command{}, "names no program"},
 		"unknown program": {Command{Argv: []string{"no-such-program-anywhere"}}, "could not be started"},
+		"not executable":  {Command{Argv: []string{"./plain.sh"}, Dir: dir}, "permission denied; is it executable? chmod +x ./plain.sh"},
+		"no interpreter":  {Command{Argv: []string{"./bare"}, Dir: dir}, "does its first line say what runs it?"},
 		"no result":       {command("alone", "silent", scratchDir(t)), "result.json: is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {

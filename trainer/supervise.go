@@ -223,7 +223,12 @@ func (s *supervision) start(log *os.File) error {
 		}
 		s.copied = copyLog(own, r, s.spec.MaxLog)
 	}
-	if err := cmd.Start(); err != nil {
+	switch err := cmd.Start(); {
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w; is it executable? chmod +x %s", err, cmd.Args[0])
+	case errors.Is(err, syscall.ENOEXEC):
+		return fmt.Errorf("%w; does its first line say what runs it? such as #!/bin/sh", err)
+	case err != nil:
 		return err
 	}
 	s.run.PID, s.run.Start = cmd.Process.Pid, startTime(cmd.Process.Pid)

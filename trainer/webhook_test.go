@@ -335,6 +335,18 @@ func TestCallbacks(t *testing.T) {
 	}
 }
 
+func TestFailureIsTakenFromEitherField(t *testing.T) {
+	for want, c := range map[string]Callback{
+		"the training failed: no data":                    {Status: StatusFailed, Error: "no data", Message: "epoch 4"},
+		"the training failed: out of memory":              {Status: StatusFailed, Message: "out of memory"},
+		"the training failed; the webhook gave no reason": {Status: StatusFailed},
+	} {
+		if _, err := c.answer(); err == nil || err.Error() != want {
+			t.Errorf("%+v: %v, want %q", c, err, want)
+		}
+	}
+}
+
 func TestTokens(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "data", "secret")
 	tokens, err := OpenTokens(file)
