@@ -20,7 +20,7 @@ func (s *server) hosts(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !allowed[hostName(r.Host)] && !ownAddress(r) {
 			writeProblem(w, newProblem(http.StatusMisdirectedRequest, "host",
-				"this server does not go by that host name; if it should, add it to the allowed hosts"))
+				"this server does not go by that host name; if it should, start it with --allow-host "+hostName(r.Host)))
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -30,7 +30,7 @@ func runsCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			for _, s := range states {
 				if new(visutility.RunState).UnmarshalText([]byte(s)) != nil {
-					return usagef(cmd, "%q is no state of a run; there are %v", s, visutility.RunStates())
+					return usagef(cmd, "%q is no state of a run; there are %s", s, visutility.RunStates())
 				}
 			}
 			c, err := r.client(cmd)
@@ -241,7 +241,7 @@ func runAction(verb, help, noun string) *cobra.Command {
 				return runHint(err)
 			}
 			return show(cmd, &r.output, raw, func(p *page, run visutility.Run) {
-				p.line("%s of run %s of %s is asked for; it is %s now", noun, run.ID, run.Model, paint(run.State.String()))
+				p.line("%s of run %s of %s is asked for", noun, run.ID, run.Model)
 				p.next("visutility runs %s", run.ID)
 			})
 		},
