@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb"
 
@@ -40,7 +41,7 @@ var errUnknownSeries = tsdb.ErrInvalidSample
 // encode gives a series its labels in the database.
 func encode(key visutility.Series, stat string) labels.Labels {
 	b := labels.NewBuilder(labels.EmptyLabels())
-	b.Set(labels.MetricName, nameMetric)
+	b.Set(model.MetricNameLabel, nameMetric)
 	b.Set(labelModel, key.Model)
 	b.Set(labelMetric, key.Metric)
 	b.Set(labelVersion, key.Version) // an empty value is no label

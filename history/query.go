@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
@@ -88,7 +89,7 @@ func (q Query) matchers() []*labels.Matcher {
 	equal := func(name, value string) *labels.Matcher {
 		return &labels.Matcher{Type: labels.MatchEqual, Name: name, Value: value}
 	}
-	m := []*labels.Matcher{equal(labels.MetricName, nameMetric), equal(labelModel, q.Model)}
+	m := []*labels.Matcher{equal(model.MetricNameLabel, nameMetric), equal(labelModel, q.Model)}
 	if q.Metric != "" {
 		m = append(m, equal(labelMetric, q.Metric))
 	}

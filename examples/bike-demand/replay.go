@@ -173,7 +173,7 @@ func (p *player) firstTraining(ctx context.Context) error {
 		}
 	}
 	if refused(err, http.StatusNotFound) {
-		return fmt.Errorf("%w; does the server have bike-demand.yaml? Start it with: visutility serve --policies .", err)
+		return fmt.Errorf("%w; does the server have bike-demand.yaml? Start it with: visutility serve --policies ./", err)
 	}
 	if err != nil {
 		return err
