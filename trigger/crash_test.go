@@ -565,3 +565,21 @@ func TestGroupingChangesNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestExplainChangesNothing asks why, by a clock that is far behind that of the log.
+func TestExplainChangesNothing(t *testing.T) {
+	ws := newWorlds(t)
+	w := ws.open(t, parseSet(t, tapePolicies))
+	defer w.close()
+	record(w, bySeed(richSeed), 90)
+	w.commit(true)
+	want := w.portrait()
+	for name := range w.tr.parts[0].models {
+		if _, err := w.tr.Explain(name, time.UnixMilli(epoch0).Add(-time.Hour)); err != nil {
+			t.Error(err)
+		}
+	}
+	if diff := cmp.Diff(want, w.portrait()); diff != "" {
+		t.Errorf("explaining changed the state (-before +after):\n%s", diff)
+	}
+}
