@@ -27,7 +27,7 @@ var rewrite = flag.Bool("rewrite", false, "write the stories' expected outputs a
 const patience = 30 * time.Second
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"visutility": main, "train-demo": trainDemo})
+	testscript.Main(m, map[string]func(){"visutility": main, "train-demo": trainDemo, "receiver": receiver})
 }
 
 // TestStories runs the stories of testdata: the commands as people type them, against
