@@ -3,4 +3,4 @@
 package trigger
 
 // The race detector slows SQLite down tenfold, and property tests have one goroutine.
-const propertyChecks = "25"
+const propertyChecks = "12"
