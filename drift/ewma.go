@@ -11,7 +11,7 @@ import "math"
 // Averages, Technometrics 1(3), 1959; limits after Lucas and Saccucci, 1990.
 //
 // Promise: calibrated. With a known baseline and independent normal values the
-// defaults make one false alarm in about 560 values (Both) or 1,100 (one
+// defaults make one false alarm in 593 values (Both) or 1,195 (one
 // direction). A baseline that was learned, or correlation, makes them more
 // frequent. State: 5 words. Cost: constant.
 type EWMA struct {

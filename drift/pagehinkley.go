@@ -3,8 +3,8 @@ package drift
 // PageHinkley adds up how far values lie above their running mean, less Delta, and
 // fires when the sum has risen by Threshold above its minimum so far. The
 // minimum matters: without it the sum first has to climb out of
-// the hole, −Delta/(1−Alpha), that it dug while all was well, and the median delay
-// of the first row of the package's table grows from 377 events to 1,039.
+// the hole, −Delta/(1−Alpha), that it dug while all was well: the median delay of 385
+// events in the package's table would be above 1,000.
 //
 // Source: E. S. Page, Continuous Inspection Schemes, Biometrika 41, 1954;
 // D. V. Hinkley, Inference about the change-point from cumulative sum tests,
@@ -12,7 +12,7 @@ package drift
 //
 // Promise: heuristic. Delta and Threshold are in the units of the values: the
 // defaults suit 0/1 errors and never fire on metrics that move by hundredths.
-// Missed every change from 1 % to 2 % of errors within 5,000 events. State: 6
+// Misses 96 % of the changes from 1 % to 2 % of errors within 5,000 events. State: 6
 // words. Cost: constant.
 type PageHinkley struct {
 	// Direction is where harm lies. Defaults to Up.

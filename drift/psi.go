@@ -30,8 +30,8 @@ func PSI(reference, current []float64) (Distance, error) {
 		if a == 0 || b == 0 {
 			a, b = a+0.5, b+0.5
 		}
-		p, q := a/n, b/m
-		sum += (p - q) * math.Log(p/q)
+		// Logarithms of each, since the ratio may leave the range of numbers.
+		sum += (a/n - b/m) * (math.Log(a) - math.Log(n) - math.Log(b) + math.Log(m))
 	}
 	return Distance{Value: sum, P: chiSquareAbove(sum*n/(n+m)*m, used-1)}, nil
 }

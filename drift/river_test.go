@@ -70,8 +70,12 @@ func TestRiver(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := firings(d, all.Streams[v.Stream]); !slices.Equal(got, v.Fired) {
-				t.Errorf("fired at %v, River at %v", got, v.Fired)
+			want := v.Fired
+			if hddmw, ok := d.(drift.HDDMW); ok {
+				want = checkWeightedMeans(t, hddmw, all.Streams[v.Stream], v.Fired)
+			}
+			if got := firings(d, all.Streams[v.Stream]); !slices.Equal(got, want) {
+				t.Errorf("fired at %v, River at %v", got, want)
 			}
 			if v.Detector == "adwin" {
 				compareWindows(t, d.(drift.ADWIN), all.Streams[v.Stream], v.Windows)
@@ -100,4 +104,54 @@ func compareWindows(t *testing.T, d drift.ADWIN, stream []float64, windows [][4]
 	if len(windows) > 0 {
 		t.Errorf("%d windows were not compared", len(windows))
 	}
+}
+
+// checkWeightedMeans shows in what HDDMW differs from River on purpose. The bound of a weighted
+// mean has the sum of its squared weights; one value has weight 1, so
+// the sum is 1. River has λ² + (1−λ)², too narrow a bound. A model with River's
+// sum has to fire where River does; with the right one, where HDDMW has to.
+func checkWeightedMeans(t *testing.T, d drift.HDDMW, stream []float64, river []int) []int {
+	t.Helper()
+	lambda := d.Lambda
+	if lambda == 0 {
+		lambda = 0.05
+	}
+	if got := modelHDDMW(d, lambda*lambda+(1-lambda)*(1-lambda), stream); !slices.Equal(got, river) {
+		t.Errorf("the model fires at %v, River at %v", got, river)
+	}
+	return modelHDDMW(d, 1, stream)
+}
+
+type weightedMean struct{ mean, squares float64 }
+
+func modelHDDMW(d drift.HDDMW, first float64, stream []float64) (fired []int) {
+	lambda, delta := d.Lambda, d.Delta
+	if lambda == 0 {
+		lambda = 0.05
+	}
+	if delta == 0 {
+		delta = 0.001
+	}
+	add := func(w weightedMean, x float64) weightedMean {
+		if w.squares == 0 {
+			return weightedMean{x, first}
+		}
+		return weightedMean{lambda*x + (1-lambda)*w.mean, lambda*lambda + (1-lambda)*(1-lambda)*w.squares}
+	}
+	bound := func(squares float64) float64 { return math.Sqrt(squares * math.Log(1/delta) / 2) }
+	var total, before, after weightedMean
+	cut := math.Inf(1)
+	for i, x := range stream {
+		total = add(total, x)
+		if upper := total.mean + bound(total.squares); upper < cut {
+			cut, before, after = upper, total, weightedMean{}
+			continue
+		}
+		after = add(after, x)
+		if after.mean-before.mean > bound(before.squares+after.squares) {
+			fired = append(fired, i)
+			total, before, after, cut = weightedMean{}, weightedMean{}, weightedMean{}, math.Inf(1)
+		}
+	}
+	return fired
 }

@@ -1,6 +1,7 @@
 package drift
 
 import (
+	"errors"
 	"maps"
 	"math"
 	"slices"
@@ -61,6 +62,9 @@ func New(name string, direction Direction, values map[string]float64) (Detector,
 	}
 	d := kind.make(direction, values)
 	if err := d.Validate(); err != nil {
+		if mistake, ok := errors.AsType[*ParameterError](err); ok {
+			mistake.Detector = name // by which the caller knows it
+		}
 		return nil, err
 	}
 	return d, nil
@@ -197,11 +201,11 @@ var Detectors = map[string]Kind{
 	"edetector": {
 		Summary: "bets against no harm: few false alarms, guaranteed", Promise: Guaranteed, TwoSided: true,
 		Parameters: []Parameter{
-			{Name: "arl", Default: 10_000, Doc: "bets until a false alarm, on average at least"},
+			{Name: "arl", Default: defaultARL, Doc: "values until a false alarm, on average at least"},
 			{Name: "low", Zero: true, Doc: "least possible value"},
 			{Name: "high", Default: 1, Zero: true, Doc: "greatest possible value"},
 			{Name: "block", Default: 1, Whole: true, Doc: "values whose mean is a bet"},
-			{Name: "baseline", Default: 500, Whole: true, Doc: "bets to learn the reference mean from"},
+			{Name: "baseline", Default: 1000, Whole: true, Doc: "bets to learn the reference mean from"},
 			{Name: "confidence", Default: 0.95, Doc: "confidence of the bound on the reference mean"},
 			{Name: "tolerance", Zero: true, Doc: "harm to tolerate, in units of the values"},
 			{Name: "mean", Doc: "the reference mean; learned if absent"},

@@ -1,0 +1,193 @@
+package drift_test
+
+import (
+	"errors"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/visutility/visutility/drift"
+	"pgregory.net/rapid"
+)
+
+func near(a, b, relative float64) bool {
+	return a == b || math.Abs(a-b) <= relative*max(math.Abs(a), math.Abs(b), 1e-12)
+}
+
+func must(d drift.Distance, err error) drift.Distance {
+	if err != nil {
+		panic(err)
+	}
+	return d
+}
+
+func TestSciPy(t *testing.T) {
+	var all struct {
+		Samples []struct {
+			A, B        []float64
+			KS          float64
+			KSP         float64 `json:"ks_p"`
+			Wasserstein float64
+		}
+		Histograms []struct {
+			A, B          []float64
+			ChiSquare     float64 `json:"chi_square"`
+			ChiSquareP    float64 `json:"chi_square_p"`
+			JensenShannon float64 `json:"jensen_shannon"`
+			Wasserstein   float64
+		}
+	}
+	readJSON(t, "testdata/scipy/vectors.json", &all)
+	same := func(what string, i int, got, want float64) {
+		t.Helper()
+		if !near(got, want, 1e-9) {
+			t.Errorf("%s of pair %d is %v, SciPy has %v", what, i, got, want)
+		}
+	}
+	for i, s := range all.Samples {
+		ks := must(drift.KS(s.A, s.B))
+		same("KS", i, ks.Value, s.KS)
+		same("p of KS", i, ks.P, s.KSP)
+		same("Wasserstein", i, must(drift.Wasserstein(s.A, s.B)).Value, s.Wasserstein)
+	}
+	for i, h := range all.Histograms {
+		chi := must(drift.ChiSquare(h.A, h.B))
+		same("chi-square", i, chi.Value, h.ChiSquare)
+		same("p of chi-square", i, chi.P, h.ChiSquareP)
+		same("Jensen-Shannon", i, must(drift.JensenShannon(h.A, h.B)).Value, h.JensenShannon)
+		places := make([]float64, len(h.A))
+		for k := range places {
+			places[k] = float64(k)
+		}
+		same("Wasserstein", i, must(drift.WassersteinHistogram(places, h.A, h.B)).Value, h.Wasserstein)
+	}
+}
+
+// multinomial is a histogram of n values over bins that are equally likely.
+func multinomial(r *rand.Rand, bins, n int) []float64 {
+	h := make([]float64, bins)
+	for range n {
+		h[r.IntN(bins)]++
+	}
+	return h
+}
+
+// TestLevels: with nothing changed, p-values below 0.05 are about as rare as they say.
+func TestLevels(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	const rounds, level = 2000, 0.05
+	rejected := map[string]int{}
+	tooFar, overCustom := 0, 0
+	limit := drift.PSILimit(10, 50, 5000, level)
+	for range rounds {
+		reference, current := multinomial(r, 10, 5000), multinomial(r, 10, 200)
+		for name, f := range map[string]func(a, b []float64) (drift.Distance, error){
+			"psi": drift.PSI, "chi": drift.ChiSquare, "js": drift.JensenShannon, "ks": drift.KSHistogram,
+		} {
+			if must(f(reference, current)).P < level {
+				rejected[name]++
+			}
+		}
+		psi := must(drift.PSI(reference, multinomial(r, 10, 50))).Value
+		if psi > limit {
+			tooFar++
+		}
+		if psi > 0.1 {
+			overCustom++
+		}
+	}
+	for name, n := range rejected {
+		share := float64(n) / rounds
+		if share > 0.08 || name != "ks" && share < 0.03 {
+			t.Errorf("%s: %.3f of the p-values are below %v", name, share, level)
+		}
+	}
+	if share := float64(tooFar) / rounds; share > 0.12 {
+		t.Errorf("PSILimit for 50 values is exceeded by %.3f, at most %v by design", share, level)
+	}
+	if share := float64(overCustom) / rounds; share < 0.8 {
+		t.Errorf("PSI of 50 values exceeds 0.1 with probability %.2f: the documentation says 0.87", share)
+	}
+}
+
+func TestPermutation(t *testing.T) {
+	distance := func(a, b []float64) float64 { return must(drift.Wasserstein(a, b)).Value }
+	r := rand.New(rand.NewPCG(3, 4))
+	draw := func(mean float64) []float64 {
+		s := make([]float64, 25)
+		for i := range s {
+			s[i] = mean + r.NormFloat64()
+		}
+		return s
+	}
+	const rounds, level = 200, 0.1
+	rejected := 0
+	for i := range rounds {
+		if must(drift.Permutation(distance, draw(0), draw(0), 99, uint64(i))).P <= level {
+			rejected++
+		}
+	}
+	if bound := binomialBound(rounds, level); rejected > bound {
+		t.Errorf("%d of %d equal pairs are said to differ, at most %d expected", rejected, rounds, bound)
+	}
+	if p := must(drift.Permutation(distance, draw(0), draw(2), 99, 1)).P; p != 0.01 {
+		t.Errorf("p is %v for samples far apart, want the least possible, 0.01", p)
+	}
+}
+
+func TestDistancesKeepTheirRange(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		bins := rapid.IntRange(2, 12).Draw(t, "bins")
+		counts := rapid.SliceOfN(rapid.Float64Range(0, 1e12), bins, bins)
+		a, b := counts.Draw(t, "a"), counts.Draw(t, "b")
+		a[0]++
+		b[bins-1]++
+		for name, f := range map[string]func(a, b []float64) (drift.Distance, error){
+			"psi": drift.PSI, "chi": drift.ChiSquare, "js": drift.JensenShannon, "ks": drift.KSHistogram,
+		} {
+			d, back, same := must(f(a, b)), must(f(b, a)), must(f(a, a))
+			if !(d.Value >= 0) || math.IsInf(d.Value, 0) || !(d.P >= 0 && d.P <= 1) {
+				t.Fatalf("%s: %+v", name, d)
+			}
+			if !near(d.Value, back.Value, 1e-6) {
+				t.Fatalf("%s is not symmetric: %v and %v", name, d, back)
+			}
+			if same.Value > 1e-6 || same.P < 0.999 {
+				t.Fatalf("%s of a histogram and itself: %+v", name, same)
+			}
+		}
+		values := rapid.SliceOfN(rapid.Float64Range(-1e100, 1e100), 1, 40)
+		x, y := values.Draw(t, "x"), values.Draw(t, "y")
+		for _, d := range []drift.Distance{must(drift.KS(x, y)), must(drift.Wasserstein(x, y))} {
+			if !(d.Value >= 0) || math.IsInf(d.Value, 0) || d.P < 0 || d.P > 1 {
+				t.Fatalf("%+v", d)
+			}
+		}
+	})
+}
+
+func TestDistancesRefuse(t *testing.T) {
+	good := []float64{1, 2, 3}
+	for name, bad := range map[string][]float64{
+		"empty": {}, "short": {1, 2}, "zero": {0, 0, 0}, "negative": {1, -1, 2}, "NaN": {1, math.NaN(), 2}, "infinite": {1, math.Inf(1), 2},
+	} {
+		for i, f := range []func(a, b []float64) (drift.Distance, error){drift.PSI, drift.ChiSquare, drift.JensenShannon, drift.KSHistogram} {
+			var sample *drift.SampleError
+			if _, err := f(good, bad); !errors.As(err, &sample) {
+				t.Errorf("%d, %s: %v", i, name, err)
+			}
+		}
+	}
+	if _, err := drift.KS(good, []float64{math.NaN()}); err == nil {
+		t.Error("KS takes NaN")
+	}
+	if _, err := drift.Wasserstein(nil, good); err == nil {
+		t.Error("Wasserstein takes nothing")
+	}
+	if _, err := drift.WassersteinHistogram([]float64{1, 0, 2}, good, good); err == nil {
+		t.Error("WassersteinHistogram takes places that do not ascend")
+	}
+	if _, err := drift.Permutation(nil, good, good, 0, 1); err == nil {
+		t.Error("Permutation takes no rounds")
+	}
+}
