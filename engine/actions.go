@@ -5,8 +5,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/store"
 )
 
 // Trigger asks for a run by hand and waits for the decision: Fired, or Suppressed
@@ -130,7 +132,20 @@ func (e *Engine) Promote(ctx context.Context, model, version, by string) (visuti
 	if err != nil {
 		return visutility.Version{}, err
 	}
+	e.log.Info("champion moved by hand", slog.String("model", model), slog.String("from", from.ID), slog.String("to", v.ID), slog.String("by", by))
+	if err := e.endWatches(ctx, model); err != nil {
+		return visutility.Version{}, err
+	}
 	return e.registry.Resolve(ctx, model, v.ID)
+}
+
+// endWatches has the runs of a model that watched a champion look who serves now.
+func (e *Engine) endWatches(ctx context.Context, model string) error {
+	watching, _, err := e.store.Runs(ctx, store.RunFilter{Model: model, States: []visutility.RunState{visutility.Watching}})
+	for _, r := range watching {
+		e.runner.Wake(r.ID)
+	}
+	return err
 }
 
 // Rollback moves the champion back to the version that it replaced.
