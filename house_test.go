@@ -27,12 +27,12 @@ var floors = map[string]int{
 	"dispatch":       2,
 	"trigger":        3,
 	"retrain":        3,
-	"backtest":       3,
-	"engine":         4,
-	"server":         5,
-	"ui":             5,
-	"cmd":            6,
-	"examples":       6,
+	"backtest":       4,
+	"engine":         5,
+	"server":         6,
+	"ui":             6,
+	"cmd":            7,
+	"examples":       7,
 	"visutilitytest": 1,
 }
 

@@ -99,9 +99,8 @@ func (c *testCase) last() int64 {
 		end = max(end, c.time(len(s.Values)-1))
 	}
 	for _, x := range c.Expect {
-		if _, to := x.span(); true {
-			end = max(end, to)
-		}
+		_, to := x.span()
+		end = max(end, to)
 	}
 	return end
 }

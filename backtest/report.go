@@ -48,6 +48,8 @@ type Report struct {
 	Caveats []string `json:"caveats"`
 
 	incidents map[string][]span
+	policies  []*policy.Policy
+	priced    bool
 }
 
 // A Plan is what one way of deciding would have done. What schedules have to do with
@@ -134,7 +136,10 @@ func Run(ctx context.Context, o Options, data *Data) (*Report, error) {
 	data.sort()
 	from, to := data.span()
 	first := data.firsts()
-	r := &Report{From: utc(from), To: utc(to), Events: data.Events(), Models: len(first), incidents: data.incidents()}
+	r := &Report{
+		From: utc(from), To: utc(to), Events: data.Events(), Models: len(first),
+		incidents: data.incidents(), policies: o.Policies, priced: o.Cost != 0,
+	}
 	for _, spans := range r.incidents {
 		r.Incidents += len(spans)
 	}
@@ -262,6 +267,9 @@ func caveats(o Options, r *Report, data *Data) []string {
 	}
 	if slices.ContainsFunc(data.series, func(s visutility.Series) bool { return s.Version != "" }) {
 		says = append(says, "Events count whatever version they measured: the promotions of the past are not replayed.")
+	}
+	if len(o.Against) > 0 {
+		says = append(says, "Time in breach is by each policy's own condition: one that asks for less is in breach less.")
 	}
 	if span := r.To.Sub(r.From); span < 30*day {
 		says = append(says, fmt.Sprintf("The data covers %s only: runs per month are extrapolated.", policy.FormatDuration(span.Round(time.Second))))

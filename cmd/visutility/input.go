@@ -35,8 +35,9 @@ func (e lineError) Unwrap() error { return e.err }
 
 // readRecords yields the events of r: JSON objects one after the other (NDJSON), a JSON
 // array of objects, or CSV with a header line. Which of them, the first character tells. It ends
-// at the first error. What the events say is left to the server to judge.
-func readRecords(r io.Reader) iter.Seq2[record, error] {
+// at the first error. What the events say is left to the server to judge. A CSV file may have columns
+// of the names marks too, which are true, false or empty.
+func readRecords(r io.Reader, marks ...string) iter.Seq2[record, error] {
 	lines := &lineIndex{r: r}
 	b := bufio.NewReader(lines)
 	first, err := firstByte(b)
@@ -49,7 +50,7 @@ func readRecords(r io.Reader) iter.Seq2[record, error] {
 	if first == '{' || first == '[' {
 		return readJSON(b, lines, first == '[')
 	}
-	return readCSV(b)
+	return readCSV(b, marks)
 }
 
 // firstByte peeks at the first character that is neither space nor byte order mark.
@@ -144,7 +145,7 @@ func readJSON(b *bufio.Reader, lines *lineIndex, array bool) iter.Seq2[record, e
 // csvColumns says what a CSV header may contain, beside label_*.
 var csvColumns = []string{"model", "metric", "value", "time", "count", "version"}
 
-func readCSV(r io.Reader) iter.Seq2[record, error] {
+func readCSV(r io.Reader, marks []string) iter.Seq2[record, error] {
 	return func(yield func(record, error) bool) {
 		rows := csv.NewReader(r)
 		rows.ReuseRecord = true
@@ -152,7 +153,7 @@ func readCSV(r io.Reader) iter.Seq2[record, error] {
 		head, err := rows.Read()
 		if err == nil {
 			head = slices.Clone(head)
-			err = checkHeader(head)
+			err = checkHeader(head, marks)
 		}
 		if err != nil {
 			yield(record{}, lineError{1, csvCause(err)})
@@ -171,7 +172,7 @@ func readCSV(r io.Reader) iter.Seq2[record, error] {
 			}
 			var rec record
 			if err == nil {
-				rec, err = csvRecord(head, cells)
+				rec, err = csvRecord(head, cells, marks)
 			}
 			if err != nil {
 				yield(record{}, lineError{line, csvCause(err)})
@@ -193,10 +194,11 @@ func csvCause(err error) error {
 	return err
 }
 
-func checkHeader(head []string) error {
+func checkHeader(head, marks []string) error {
+	known := slices.Concat(csvColumns, marks)
 	for i, name := range head {
-		if !slices.Contains(csvColumns, name) && !(strings.HasPrefix(name, "label_") && len(name) > len("label_")) {
-			return fmt.Errorf("column %q is not understood; the header may have %s and label_<name>", name, strings.Join(csvColumns, ", "))
+		if !slices.Contains(known, name) && !(strings.HasPrefix(name, "label_") && len(name) > len("label_")) {
+			return fmt.Errorf("column %q is not understood; the header may have %s and label_<name>", name, strings.Join(known, ", "))
 		}
 		if slices.Contains(head[:i], name) {
 			return fmt.Errorf("column %q is there twice", name)
@@ -211,7 +213,7 @@ func checkHeader(head []string) error {
 }
 
 // csvRecord turns a row into an event. Empty cells say nothing.
-func csvRecord(head, cells []string) (record, error) {
+func csvRecord(head, cells, marks []string) (record, error) {
 	event := make(map[string]any, len(head))
 	labels := map[string]string{}
 	timed := false
@@ -235,6 +237,10 @@ func csvRecord(head, cells []string) (record, error) {
 		case "model", "metric", "version":
 			event[name] = cell
 		default:
+			if slices.Contains(marks, name) {
+				event[name], err = parseMark(cell)
+				break
+			}
 			labels[strings.TrimPrefix(name, "label_")] = cell
 		}
 		if err != nil {
@@ -246,6 +252,16 @@ func csvRecord(head, cells []string) (record, error) {
 	}
 	raw, err := json.Marshal(event)
 	return record{event: raw, timed: timed}, err
+}
+
+func parseMark(s string) (bool, error) {
+	switch strings.ToLower(s) {
+	case "true", "1":
+		return true, nil
+	case "false", "0":
+		return false, nil
+	}
+	return false, fmt.Errorf("%q is neither true nor false", s)
 }
 
 func finite(s string) (float64, error) {

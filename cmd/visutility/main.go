@@ -2,7 +2,7 @@
 // the ones that need it.
 //
 // It is one binary: `visutility serve` is the server, everything else talks to
-// a server over its REST API, or works offline (lint). Each subcommand has a
+// a server over its REST API, or works offline (lint, test, backtest). Each subcommand has a
 // file of its name. What they share:
 //
 //   - client.go speaks to the server: addresses, tokens, retries, errors;
@@ -55,6 +55,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 // The groups in which `visutility --help` lists the commands.
 const (
 	groupServe = "serve"
+	groupTry   = "try"
 	groupLook  = "look"
 	groupAct   = "act"
 )
@@ -81,6 +82,7 @@ visutility explain bike-demand`,
 	})
 	root.AddGroup(
 		&cobra.Group{ID: groupServe, Title: "Run"},
+		&cobra.Group{ID: groupTry, Title: "Try policies, without a server"},
 		&cobra.Group{ID: groupLook, Title: "Look"},
 		&cobra.Group{ID: groupAct, Title: "Act"},
 	)
@@ -90,7 +92,8 @@ visutility explain bike-demand`,
 		}
 		root.AddCommand(commands...)
 	}
-	add(groupServe, serveCommand(), publishCommand(), lintCommand())
+	add(groupServe, serveCommand(), publishCommand())
+	add(groupTry, lintCommand(), testCommand(), backtestCommand())
 	add(groupLook, modelsCommand(), explainCommand(), policiesCommand(), decisionsCommand(), runsCommand(), logsCommand(), versionsCommand(), eventsCommand())
 	add(groupAct, triggerCommand(), approveCommand(), cancelCommand(), promoteCommand(), rollbackCommand(), pauseCommand(), resumeCommand())
 	root.AddCommand(versionCommand(), superviseCommand())

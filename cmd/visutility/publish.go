@@ -161,21 +161,37 @@ func publishFile(cmd *cobra.Command, c *client, name string) (publication, error
 		return publication{}, fmt.Errorf("opening the file of events: %w", err)
 	}
 	p.identity = full + "\x00" + info.ModTime().UTC().String()
+	seen, end, err := watchReading(cmd, f)
+	if err != nil {
+		return publication{}, err
+	}
+	done, err := p.publish(cmd.Context(), seen)
+	end(err == nil)
+	return done, err
+}
+
+// watchReading draws a progress bar of how far f is read, where somebody looks on and it takes a while. The
+// caller calls end afterwards.
+func watchReading(cmd *cobra.Command, f *os.File) (r io.Reader, end func(complete bool), err error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, fmt.Errorf("opening the file of events: %w", err)
+	}
 	if !info.Mode().IsRegular() || info.Size() < barBytes || !isTerminal(cmd.ErrOrStderr()) {
-		return p.publish(cmd.Context(), f)
+		return f, func(bool) {}, nil
 	}
 	bars := mpb.New(mpb.WithOutput(cmd.ErrOrStderr()), mpb.WithWidth(64))
 	bar := bars.AddBar(info.Size(),
-		mpb.PrependDecorators(decor.Name(filepath.Base(name)+" "), decor.CountersKibiByte("% .1f / % .1f")),
+		mpb.PrependDecorators(decor.Name(filepath.Base(f.Name())+" "), decor.CountersKibiByte("% .1f / % .1f")),
 		mpb.AppendDecorators(decor.Percentage(), decor.Name(" "), decor.AverageETA(decor.ET_STYLE_GO)))
 	seen, err := bar.ProxyReader(f)
 	if err != nil {
-		return publication{}, fmt.Errorf("drawing the progress bar: %w", err)
+		return nil, nil, fmt.Errorf("drawing the progress bar: %w", err)
 	}
-	done, err := p.publish(cmd.Context(), seen)
-	bar.Abort(err == nil) // does nothing when it is complete
-	bars.Wait()
-	return done, err
+	return seen, func(complete bool) {
+		bar.Abort(complete) // does nothing when it is complete
+		bars.Wait()
+	}, nil
 }
 
 // A publisher sends the events of one file, batch by batch.

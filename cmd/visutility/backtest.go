@@ -1,0 +1,247 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+
+	"github.com/visutility/visutility/backtest"
+	"github.com/visutility/visutility/policy"
+)
+
+// barEvents is from how many events on a replay is worth a progress bar.
+const barEvents = 1_000_000
+
+func backtestCommand() *cobra.Command {
+	var (
+		out                 output
+		data, against, html string
+		cost                float64
+		trainTime           = spanValue(time.Hour)
+		tick                = spanValue(time.Minute)
+		outcome             = choiceValue{"promoted", []string{"promoted", "rejected"}}
+	)
+	cmd := &cobra.Command{
+		Use:   "backtest POLICY… --data FILE",
+		Short: "Try policies on old events: when they would have retrained, and what it would have cost",
+		Long: `Replay old events through the fold of production, without a server, and say
+when the policies would have retrained, what would have suppressed it, and how
+long the models would have been in breach; beside the schedules never, weekly
+and monthly, and other policies with --against. Of a directory, every *.yaml
+and *.yml file is taken.
+
+The file is what "publish -f" takes, and every event needs a time. A column or
+field "incident" (true or false) marks events of a model that is known to have
+been unwell: the report then says how soon that was found.
+
+Runs are played: each takes --train-time and ends with --outcome. What the
+report cannot know it says.`,
+		Example: `visutility backtest policies/churn.yaml --data scores.csv
+visutility backtest new.yaml --against policies/ --data scores.ndjson --cost 40 --html report.html`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case len(args) == 0:
+				return usagef(cmd, "backtest needs a policy file or a directory of them")
+			case data == "":
+				return usagef(cmd, "backtest needs --data FILE: the old events")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o := backtest.Options{
+				TrainTime: time.Duration(trainTime), Tick: time.Duration(tick),
+				Rejected: outcome.value == "rejected", Cost: cost,
+			}
+			var err error
+			if o.Policies, err = readPolicies(args); err != nil {
+				return err
+			}
+			if against != "" {
+				if o.Against, err = readPolicies([]string{against}); err != nil {
+					return err
+				}
+			}
+			past, err := readPast(cmd, data)
+			if err != nil {
+				return err
+			}
+			report, err := replayed(cmd, o, past)
+			if err != nil {
+				return err
+			}
+			if html != "" {
+				if err := writeReport(html, report, past); err != nil {
+					return err
+				}
+			}
+			return out.print(cmd, report, func(p *page) { drawReport(p, report, cost > 0) })
+		},
+	}
+	out.flag(cmd)
+	f := cmd.Flags()
+	f.StringVarP(&data, "data", "d", "", "the file of events, - for the standard input")
+	f.StringVar(&against, "against", "", "a policy file or directory to compare with")
+	f.Var(&trainTime, "train-time", "how long each run takes")
+	f.Var(&outcome, "outcome", "what becomes of each challenger")
+	f.Float64Var(&cost, "cost", 0, "what one run costs, in any currency")
+	f.Var(&tick, "tick", "how often silence and age are looked at between events")
+	f.StringVar(&html, "html", "", "write a report with charts to this file too")
+	return cmd
+}
+
+// readPolicies reads the policies of files and directories.
+func readPolicies(args []string) ([]*policy.Policy, error) {
+	files, err := policyFiles(args)
+	if err != nil {
+		return nil, err
+	}
+	var all []*policy.Policy
+	for _, file := range files {
+		src, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("reading a policy: %w", err)
+		}
+		p, err := policy.Parse(file, src)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// replayed runs the backtest, with a progress bar where it takes a while.
+func replayed(cmd *cobra.Command, o backtest.Options, past *backtest.Data) (*backtest.Report, error) {
+	if past.Events() < barEvents || !isTerminal(cmd.ErrOrStderr()) {
+		return backtest.Run(cmd.Context(), o, past)
+	}
+	bars := mpb.New(mpb.WithOutput(cmd.ErrOrStderr()), mpb.WithWidth(64))
+	bar := bars.AddBar(0,
+		mpb.PrependDecorators(decor.Name("replaying "), decor.CountersNoUnit("%d / %d events")),
+		mpb.AppendDecorators(decor.Percentage(), decor.Name(" "), decor.AverageETA(decor.ET_STYLE_GO)))
+	o.Progress = func(done, all int64) {
+		bar.SetTotal(all, false)
+		bar.SetCurrent(done)
+	}
+	report, err := backtest.Run(cmd.Context(), o, past)
+	bar.SetTotal(-1, err == nil)
+	bar.Abort(false) // does nothing when it is complete
+	bars.Wait()
+	return report, err
+}
+
+func writeReport(file string, r *backtest.Report, past *backtest.Data) error {
+	var b bytes.Buffer
+	if err := r.WriteHTML(&b, past); err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, b.Bytes(), 0o644); err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	return nil
+}
+
+// maxRuns is how many runs the terminal shows of each plan; JSON has all.
+const maxRuns = 20
+
+func drawReport(p *page, r *backtest.Report, priced bool) {
+	p.fact("data", fmt.Sprintf("%s of %s, %s to %s", plural(r.Events, "event"), plural(r.Models, "model"), day(r.From), day(r.To)))
+	if r.Incidents > 0 {
+		p.fact("incidents", strconv.Itoa(r.Incidents))
+	}
+	p.line("")
+	heads := []string{"PLAN", "RUNS", "PER MONTH", "IN BREACH", "SHARE"}
+	if priced {
+		heads = append(heads, "SPEND")
+	}
+	if r.Incidents > 0 {
+		heads = append(heads, "FOUND", "MEDIAN DELAY", "RUNS OUTSIDE")
+	}
+	rows := make([][]string, len(r.Plans))
+	for i := range r.Plans {
+		rows[i] = planRow(&r.Plans[i], priced)
+	}
+	p.table(heads, rows)
+	for i := range r.Plans {
+		if l := &r.Plans[i]; l.Name == "policy" || l.Name == "against" {
+			drawPlan(p, l)
+		}
+	}
+	p.line("")
+	p.line("%s", headStyle.Render("what this cannot know"))
+	for _, c := range r.Caveats {
+		p.line("- %s", c)
+	}
+}
+
+// planRow is a plan in the table of all.
+func planRow(l *backtest.Plan, priced bool) []string {
+	name := l.Name
+	if name == "policy" || name == "against" {
+		name += " " + shortList(l.Policies)
+	}
+	row := []string{
+		name, strconv.Itoa(len(l.Runs)), strconv.FormatFloat(l.RunsPerMonth, 'f', 1, 64),
+		short(seconds(l.InBreach)), strconv.FormatFloat(100*l.BreachShare, 'f', 1, 64) + "%",
+	}
+	if priced {
+		row = append(row, number(l.Spend))
+	}
+	if d := l.Detection; d != nil {
+		delay := "-"
+		if d.Found > 0 {
+			delay = short(seconds(d.MedianDelay))
+		}
+		row = append(row, fmt.Sprintf("%d of %d", d.Found, d.Found+d.Missed), delay, strconv.Itoa(d.Outside))
+	}
+	return row
+}
+
+// shortList names a few.
+func shortList(names []string) string {
+	if len(names) > 3 {
+		return fmt.Sprintf("(%s and %d more)", strings.Join(names[:3], ", "), len(names)-3)
+	}
+	return "(" + strings.Join(names, ", ") + ")"
+}
+
+// drawPlan shows the runs that policies would have opened, and what they would have suppressed.
+func drawPlan(p *page, l *backtest.Plan) {
+	p.line("")
+	p.line("%s", headStyle.Render(l.Name+" "+shortList(l.Policies)))
+	if len(l.Runs) == 0 {
+		p.line("would never have retrained")
+	} else {
+		rows := make([][]string, 0, maxRuns)
+		for _, r := range l.Runs[:min(len(l.Runs), maxRuns)] {
+			rows = append(rows, []string{r.Time.Format("2006-01-02 15:04"), r.Model, r.Policy, r.State.String(), r.Reason})
+		}
+		p.table([]string{"RETRAINED (UTC)", "MODEL", "POLICY", "OUTCOME", "REASON"}, rows)
+		if more := len(l.Runs) - maxRuns; more > 0 {
+			p.line("and %d more: -o json has them all", more)
+		}
+		months := make([]string, len(l.Months))
+		for i, m := range l.Months {
+			months[i] = fmt.Sprintf("%s: %d", m.Month, m.Runs)
+		}
+		p.fact("by month", strings.Join(months, ", "))
+	}
+	var held []string
+	for _, name := range slices.Sorted(maps.Keys(l.Suppressed)) {
+		held = append(held, fmt.Sprintf("%s: %d", name, l.Suppressed[name]))
+	}
+	p.fact("suppressed by", strings.Join(held, ", "))
+}
+
+func day(t time.Time) string { return t.Format(time.DateOnly) }
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/backtest"
+	"github.com/visutility/visutility/ingest"
+)
+
+// readPast reads the events of a file for a backtest, with a progress bar where that takes a while.
+func readPast(cmd *cobra.Command, name string) (*backtest.Data, error) {
+	r := pastReader{past: backtest.NewData(), now: time.Now()}
+	if name == "-" {
+		return r.past, r.read(cmd.InOrStdin())
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("opening the file of events: %w", err)
+	}
+	defer f.Close()
+	watched, done, err := watchReading(cmd, f)
+	if err != nil {
+		return nil, err
+	}
+	err = r.read(watched)
+	done(err == nil)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return r.past, nil
+}
+
+// A pastReader collects the events of a file, in batches, which are judged as the server would.
+type pastReader struct {
+	past      *backtest.Data
+	now       time.Time
+	body      bytes.Buffer
+	lines     []int
+	incidents []bool
+}
+
+func (r *pastReader) read(from io.Reader) error {
+	for rec, err := range readRecords(from, "incident") {
+		if err != nil {
+			return err
+		}
+		if !rec.timed {
+			return lineError{rec.line, errors.New("has no time: its place in the past is not known")}
+		}
+		event, incident, err := splitIncident(rec.event)
+		if err != nil {
+			return lineError{rec.line, err}
+		}
+		r.body.Write(event)
+		r.body.WriteByte('\n')
+		r.lines, r.incidents = append(r.lines, rec.line), append(r.incidents, incident)
+		if len(r.lines) == batchEvents {
+			if err := r.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := r.flush(); err != nil {
+		return err
+	}
+	if r.past.Events() == 0 {
+		return errors.New("there are no events in the file")
+	}
+	return nil
+}
+
+// splitIncident takes the mark out of an event: the server knows no such field.
+func splitIncident(event json.RawMessage) (json.RawMessage, bool, error) {
+	if !bytes.Contains(event, []byte(`"incident"`)) {
+		return event, false, nil
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(event, &fields); err != nil {
+		return nil, false, err
+	}
+	var incident bool
+	if mark, ok := fields["incident"]; ok && json.Unmarshal(mark, &incident) != nil {
+		return nil, false, fmt.Errorf("incident: %s is neither true nor false", mark)
+	}
+	delete(fields, "incident")
+	rest, err := json.Marshal(fields)
+	return rest, incident, err
+}
+
+func (r *pastReader) flush() error {
+	if len(r.lines) == 0 {
+		return nil
+	}
+	events, err := ingest.NDJSON(r.body.Bytes(), r.now)
+	if err != nil {
+		return r.refused(err)
+	}
+	for i, e := range events {
+		if err := r.past.Add(e, r.incidents[i]); err != nil {
+			return lineError{r.lines[i], err}
+		}
+	}
+	r.body.Reset()
+	r.lines, r.incidents = r.lines[:0], r.incidents[:0]
+	return nil
+}
+
+// refused names the line of the first event that is no good.
+func (r *pastReader) refused(err error) error {
+	faults, ok := errors.AsType[*visutility.InvalidError](err)
+	if !ok || len(faults.Fields) == 0 {
+		return fmt.Errorf("lines %d to %d: %w", r.lines[0], r.lines[len(r.lines)-1], err)
+	}
+	f := faults.Fields[0]
+	place := f.Field
+	line := r.lines[0] // a batch of one is not numbered
+	if m := eventIndex.FindStringSubmatch(place); m != nil {
+		place = strings.TrimPrefix(place, m[0])
+		if i, err := strconv.Atoi(m[1]); err == nil && i < len(r.lines) {
+			line = r.lines[i]
+		}
+	}
+	return lineError{line, fmt.Errorf("%s: %s", strings.TrimSuffix(place, ": "), f.Message)}
+}
