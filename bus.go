@@ -32,7 +32,7 @@ type Bus interface {
 	// waits for more, until the caller breaks off or ctx ends (it then yields
 	// the context's error). Any other error ends the sequence too: the caller
 	// reads on from the last position it was given. A batch is the reader's to keep
-	// only until the next one is asked for.
+	// only until the next one is asked for; its strings may be kept.
 	Read(ctx context.Context, partition int, after Position) iter.Seq2[Batch, error]
 	// Last is the position of the newest entry of a partition, 0 when empty.
 	Last(ctx context.Context, partition int) (Position, error)
