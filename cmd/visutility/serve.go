@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -74,7 +75,7 @@ visutility serve --listen 0.0.0.0:8080 --token-file visutility.token`,
 	f.IntVar(&s.maxSeries, "max-series", 0, "how many distinct series of model, metric and labels are accepted (default 1000000)")
 	f.IntVar(&s.maxRuns, "max-runs", 0, "how many trainings may be under way at once (default 4)")
 	f.Var(&s.webhookAllow, "webhook-allow", "a private network that webhooks may be sent to (repeatable)")
-	f.StringVar(&s.callbackURL, "callback-url", "", "the base URL under which webhook trainers reach this server (default: the address listened on)")
+	f.StringVar(&s.callbackURL, "callback-url", "", "the base URL under which webhook trainers reach this server (default: the address listened on, if it is a single one)")
 	f.StringVar(&s.natsListen, "nats-listen", "", "open the log's NATS port here (default: no port)")
 	f.StringSliceVar(&s.allowHosts, "allow-host", nil, "a host name under which this server is asked for, beside its address (repeatable)")
 	f.Var(&s.logFormat, "log-format", "how the log on the standard error is written")
@@ -219,7 +220,7 @@ func (s *serving) options(addr net.Addr, logger *slog.Logger, registerer prometh
 		return engine.Options{}, fmt.Errorf("finding this program, to supervise trainings with: %w", err)
 	}
 	callback := s.callbackURL
-	if callback == "" {
+	if callback == "" && !everywhere(addr) { // a trainer elsewhere could not call [::]
 		callback = "http://" + addr.String()
 	}
 	return engine.Options{
@@ -235,7 +236,7 @@ func (s *serving) options(addr net.Addr, logger *slog.Logger, registerer prometh
 func (s *serving) announce(w io.Writer, b build, addr net.Addr, e *engine.Engine) error {
 	p := &page{now: time.Now()}
 	p.line("%s %s", headStyle.Render("VisuTility"), b)
-	p.fact("  server", "http://"+addr.String())
+	p.fact("  server", "http://"+reached(addr))
 	dir, err := filepath.Abs(s.dir)
 	if err != nil {
 		return err
@@ -257,8 +258,8 @@ func (s *serving) announce(w io.Writer, b build, addr net.Addr, e *engine.Engine
 		p.line("%s %s", errorStyle.Render("  bad policy"), strings.ReplaceAll(bad.Error(), "\n", "\n    "))
 	}
 	where := ""
-	if addr.String() != defaultServer {
-		where = " --server " + addr.String()
+	if reached(addr) != defaultServer {
+		where = " --server " + reached(addr)
 	}
 	switch {
 	case s.policies == "":
@@ -274,13 +275,27 @@ func (s *serving) announce(w io.Writer, b build, addr net.Addr, e *engine.Engine
 	return s.writeAddr(addr)
 }
 
+// everywhere reports whether an address is that of all of this machine's networks.
+func everywhere(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsUnspecified()
+}
+
+// reached is an address at which this machine reaches the server.
+func reached(addr net.Addr) string {
+	if everywhere(addr) {
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(addr.(*net.TCPAddr).Port))
+	}
+	return addr.String()
+}
+
 // writeAddr writes the address file in one step: whoever sees it reads all of it.
 func (s *serving) writeAddr(addr net.Addr) error {
 	if s.addrFile == "" {
 		return nil
 	}
 	temp := s.addrFile + ".tmp"
-	if err := os.WriteFile(temp, []byte(addr.String()+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(temp, []byte(reached(addr)+"\n"), 0o644); err != nil {
 		return fmt.Errorf("writing the address: %w", err)
 	}
 	if err := os.Rename(temp, s.addrFile); err != nil {
