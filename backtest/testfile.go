@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -214,7 +215,7 @@ func orDefault(d duration, def time.Duration) time.Duration {
 // decodeYAML decodes strictly: what it does not know is a fault.
 func decodeYAML(file string, src []byte, into any) error {
 	err := yaml.NewDecoder(bytes.NewReader(src), yaml.DisallowUnknownField()).Decode(into)
-	if err == nil {
+	if err == nil || errors.Is(err, io.EOF) { // an empty file says nothing
 		return nil
 	}
 	line, column, message := 0, 0, err.Error()
