@@ -191,7 +191,7 @@ func (s *Store) migrate(ctx context.Context, logger *slog.Logger) error {
 		return fault("bringing the tables up to date", err)
 	}
 	if len(done) > 0 {
-		logger.InfoContext(ctx, "database tables are up to date", "from", has, "to", knows)
+		logger.DebugContext(ctx, "database tables are up to date", "from", has, "to", knows)
 	}
 	return nil
 }

@@ -427,7 +427,6 @@ func (p *player) sumUp() {
 	} {
 		p.screen.line(fmt.Sprintf("  %-44s %s", c[0], p.screen.paint(faint, c[1])))
 	}
-	p.screen.line("  or open " + p.client.base)
 }
 
 func (t tally) runs() string {
