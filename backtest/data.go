@@ -75,10 +75,10 @@ func (d *Data) span() (from, to int64) {
 	return d.records[0].time, d.records[len(d.records)-1].time
 }
 
-// A span is a stretch of time, in Unix milliseconds.
+// A span is a stretch of time, in Unix milliseconds, without its end.
 type span struct{ from, to int64 }
 
-func (s span) within(t int64) bool { return s.from <= t && t <= s.to }
+func (s span) within(t int64) bool { return s.from <= t && t < s.to }
 
 // firsts is the time of each model's first event.
 func (d *Data) firsts() map[string]int64 {
@@ -121,7 +121,7 @@ func (d *Data) incidents() map[string][]span {
 	_, end := d.span()
 	for s, from := range open {
 		m := d.series[s].Model
-		found[m] = append(found[m], span{from, end})
+		found[m] = append(found[m], span{from, end + 1})
 	}
 	for m, spans := range found {
 		found[m] = merge(spans)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/visutility/visutility/backtest"
 	"github.com/visutility/visutility/policy"
 	"github.com/visutility/visutility/trainer"
 )
@@ -50,7 +51,9 @@ func TestDocs(t *testing.T) {
 		t.Run(filepath.Base(s.page)+"/"+s.language, func(t *testing.T) {
 			switch s.language {
 			case "yaml":
-				if _, err := policy.Parse("snippet.yaml", []byte(s.text)); err != nil {
+				if policyTests.MatchString(s.text) {
+					runPolicyTests(t, s)
+				} else if _, err := policy.Parse("snippet.yaml", []byte(s.text)); err != nil {
 					t.Errorf("%v in\n%s", err, s.text)
 				}
 			case "json":
@@ -67,6 +70,40 @@ func TestDocs(t *testing.T) {
 				t.Errorf("no test runs snippets in %q", s.language)
 			}
 		})
+	}
+}
+
+var policyTests = regexp.MustCompile(`(?m)^tests:`)
+
+// runPolicyTests runs a snippet that is a file of tests, on the policies of its page: each is in
+// a file of its name, or that of its model.
+func runPolicyTests(t *testing.T, s snippet) {
+	t.Helper()
+	dir := t.TempDir()
+	for _, other := range snippets(t) {
+		if other.page != s.page || other.language != "yaml" || policyTests.MatchString(other.text) {
+			continue
+		}
+		p, err := policy.Parse("snippet.yaml", []byte(other.text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := p.Name
+		if name == "snippet" {
+			name = p.Models[0]
+		}
+		write(t, filepath.Join(dir, name+".yaml"), other.text)
+	}
+	file := filepath.Join(dir, "snippet_test.yaml")
+	write(t, file, s.text)
+	suite, err := backtest.ReadTests(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range suite.Run("") {
+		if !r.Passed {
+			t.Errorf("%s:\n%s", r.Name, strings.Join(r.Diff, "\n"))
+		}
 	}
 }
 
