@@ -145,12 +145,9 @@ func appendBucket(row []uint64, sum, squares float64) {
 	row[0]++
 }
 
-// removeBuckets removes the n oldest buckets of a row. It clears what they leave,
-// so that equal windows have equal words.
+// removeBuckets removes the n oldest buckets of a row.
 func removeBuckets(row []uint64, n int) {
-	end := 1 + 2*int(row[0])
-	copy(row[1:], row[1+2*n:end])
-	clear(row[end-2*n : end])
+	copy(row[1:], row[1+2*n:1+2*int(row[0])])
 	row[0] -= uint64(n)
 }
 

@@ -66,7 +66,7 @@ func (d DDM) Add(state []uint64, x float64) bool {
 		return false
 	}
 	s, least := d.deviation(state), load(state, ddmLeastDeviation)
-	if s > 0 && (least == 0 || rate+s <= load(state, ddmLeastRate)+least) {
+	if least == 0 || rate+s <= load(state, ddmLeastRate)+least {
 		store(state, ddmLeastRate, rate)
 		store(state, ddmLeastDeviation, s)
 	}
