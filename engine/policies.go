@@ -72,6 +72,16 @@ func (p *policies) load(ctx context.Context) (changed bool, err error) {
 
 // save stores every new revision, so that runs are carried through under the policy that decided.
 func (p *policies) save(ctx context.Context, was, set *policy.Set) (*policy.Set, error) {
+	if was != nil {
+		for _, old := range was.Policies() {
+			if _, ok := set.Policy(old.Name); !ok {
+				p.log.Info("policy no longer in force", slog.String("policy", old.Name))
+				if err := p.st.AddActivity(ctx, store.Activity{Time: time.Now(), Kind: "policy", ID: old.Name, Data: json.RawMessage(`{"removed":true}`)}); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
 	for _, pol := range set.Policies() {
 		if was != nil {
 			if old, ok := was.Policy(pol.Name); ok && old.Revision == pol.Revision {

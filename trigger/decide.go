@@ -153,6 +153,29 @@ func (p *partition) manual(m *model, c *visutility.Control, at place, now int64)
 	p.out.answer(c.Request, &d)
 }
 
+// promotedByHand records that somebody, and not a run, moved the champion.
+func (p *partition) promotedByHand(m *model, c *visutility.Control, at place, now int64) {
+	if c.Run != "" {
+		return
+	}
+	reason := "the champion was moved by hand"
+	if c.By != "" {
+		reason += ", by " + c.By
+	} else if c.Reason != "" {
+		reason = "the champion moved outside of VisuTility: " + c.Reason
+	}
+	if c.Previous != "" {
+		reason += ", from " + c.Previous
+	}
+	d := visutility.Decision{
+		ID: at.id("d", m.name, "promoted"), Model: m.name, Partition: at.partition, Position: at.position, Index: at.index,
+		Since: at.position, Time: time.UnixMilli(now).UTC(), Outcome: visutility.Noted,
+		By: c.By, Request: c.Request, Reason: reason + " to " + c.Version,
+	}
+	m.facts.LastDecision = d.ID
+	p.out.decide(m, d)
+}
+
 // policyIndex finds a policy of the model by name; "" is the first.
 func (m *model) policyIndex(name string) int {
 	if m.prog == nil {

@@ -2,6 +2,7 @@ package trigger
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/visutility/visutility"
@@ -72,6 +73,9 @@ func (p *partition) explainPolicy(m *model, i int, now int64) PolicyExplanation 
 		Retraining: m.facts.ActiveRun != "",
 		Terms:      m.prog.Explain(m.state(), i, now),
 		Guardrails: p.guardrails(m, i, now),
+	}
+	if m.facts.WatchedRun == "" { // then nothing is rolled back, whatever the condition says
+		x.Terms = slices.DeleteFunc(x.Terms, func(t visutility.Term) bool { return t.Name == "rollback.when" })
 	}
 	if v != visutility.Hold && since > 0 {
 		x.Since = time.UnixMilli(since).UTC()

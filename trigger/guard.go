@@ -94,7 +94,7 @@ func (p *partition) freshGuard(m *model) Guardrail {
 	if n, _ := m.events(&p.series); m.facts.Opened > 0 && n <= m.facts.Opened {
 		return Guardrail{Name: visutility.ByNoNewData, Blocks: true, Detail: "nothing was measured since the last run was opened"}
 	}
-	return Guardrail{Name: visutility.ByNoNewData, Detail: "there is new data since the last run"}
+	return Guardrail{Name: visutility.ByNoNewData, Detail: "not waiting for new data"}
 }
 
 func (m *model) cooldownGuard(p *policy.Policy, now int64) Guardrail {
@@ -105,7 +105,7 @@ func (m *model) cooldownGuard(p *policy.Policy, now int64) Guardrail {
 		after string
 	}{
 		{min(m.facts.LastSuccess, now), p.Retrain.AfterSuccess, "success"},
-		{min(m.facts.LastFailure, now), p.Retrain.AfterFailure, "failure"},
+		{min(m.facts.LastFailure, now), max(p.Retrain.AfterFailure, breaker(m.facts.Failures)), "failure"},
 	} {
 		if until := c.since + c.last.Milliseconds(); c.since > 0 && until > now && (!g.Blocks || until > g.Until.UnixMilli()) {
 			g.Blocks, g.Until = true, time.UnixMilli(until).UTC()
@@ -113,6 +113,15 @@ func (m *model) cooldownGuard(p *policy.Policy, now int64) Guardrail {
 		}
 	}
 	return g
+}
+
+// breaker is the least pause after so many failed runs in a row, whatever the policy says: one
+// second, doubled each time, at most ten minutes. A trainer that cannot work must not be started for ever.
+func breaker(failures int) time.Duration {
+	if failures == 0 {
+		return 0
+	}
+	return min(time.Second<<min(failures-1, 10), 10*time.Minute)
 }
 
 func (m *model) budgetGuard(p *policy.Policy, now int64) Guardrail {

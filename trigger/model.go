@@ -31,23 +31,26 @@ type model struct {
 // facts are what the fold knows of a model beside its metrics: what people and
 // runs did. They are the JSON part of a snapshot.
 type facts struct {
-	Created      int64             `json:"created"`
-	Paused       bool              `json:"paused,omitempty"`
-	PausedBy     string            `json:"paused_by,omitempty"`
-	PausedReason string            `json:"paused_reason,omitempty"`
-	ActiveRun    string            `json:"active_run,omitempty"`
-	WatchedRun   string            `json:"watched_run,omitempty"`
-	RollingBack  bool              `json:"rolling_back,omitempty"`
-	Opened       int64             `json:"opened,omitempty"` // how many events were there when the last run was opened
-	LastSuccess  int64             `json:"last_success,omitempty"`
-	LastFailure  int64             `json:"last_failure,omitempty"`
-	Starts       []int64           `json:"starts,omitempty"` // of automatic and manual runs, oldest first
-	Champion     string            `json:"champion,omitempty"`
-	Superseded   string            `json:"superseded,omitempty"`
-	LastDecision string            `json:"last_decision,omitempty"`
-	Said         map[string]said   `json:"said,omitempty"`
-	Metrics      []metricFact      `json:"metrics,omitempty"`
-	Strategies   map[string][]byte `json:"strategies,omitempty"`
+	Created      int64              `json:"created"`
+	Paused       bool               `json:"paused,omitempty"`
+	PausedBy     string             `json:"paused_by,omitempty"`
+	PausedReason string             `json:"paused_reason,omitempty"`
+	ActiveRun    string             `json:"active_run,omitempty"`
+	WatchedRun   string             `json:"watched_run,omitempty"`
+	RollingBack  bool               `json:"rolling_back,omitempty"`
+	Opened       int64              `json:"opened,omitempty"`   // how many events were there when the last run was opened
+	Failures     int                `json:"failures,omitempty"` // failed runs in a row
+	LastSuccess  int64              `json:"last_success,omitempty"`
+	LastFailure  int64              `json:"last_failure,omitempty"`
+	Starts       []int64            `json:"starts,omitempty"` // of automatic and manual runs, oldest first
+	Champion     string             `json:"champion,omitempty"`
+	PromotedAt   int64              `json:"promoted_at,omitempty"`
+	Previous     map[string]float64 `json:"previous,omitempty"` // what the champion before scored
+	Superseded   string             `json:"superseded,omitempty"`
+	LastDecision string             `json:"last_decision,omitempty"`
+	Said         map[string]said    `json:"said,omitempty"`
+	Metrics      []metricFact       `json:"metrics,omitempty"`
+	Strategies   map[string][]byte  `json:"strategies,omitempty"`
 }
 
 // said is the last word recorded for a policy: a decision is recorded when it changes.

@@ -277,7 +277,10 @@ func (p *partition) adopt(set *policy.Set) {
 				p.carry(m, was.Layout(), words)
 				m.carryStrategies(was, ladder)
 			}
+		} else {
+			m.seed()
 		}
+		m.recall()
 		m.hear(p.watch.Newest)
 		p.touch(m)
 		p.out.touched(m)
@@ -373,6 +376,7 @@ func (p *partition) control(c *visutility.Control, at place, now int64) {
 	case visutility.ControlEnded:
 		m.ended(c, now)
 	case visutility.ControlPromoted:
+		p.promotedByHand(m, c, at, now)
 		m.promoted(c, now)
 	default:
 		p.t.log.Warn("unknown control in the log: written by a newer version?", slog.String("kind", fmt.Sprint(int(c.Kind))))
@@ -398,11 +402,12 @@ func (m *model) ended(c *visutility.Control, now int64) {
 	switch c.State {
 	case visutility.Watching:
 		f.WatchedRun, f.RollingBack = c.Run, false
-		f.LastSuccess = now
+		f.LastSuccess, f.Failures = now, 0
 	case visutility.Succeeded:
-		f.LastSuccess = now
+		f.LastSuccess, f.Failures = now, 0
 	case visutility.Failed:
 		f.LastFailure, f.Opened = now, 0 // the data was not at fault: it may be tried with again
+		f.Failures++
 	default:
 		f.LastFailure = now
 	}
@@ -417,11 +422,34 @@ func (m *model) promoted(c *visutility.Control, now int64) {
 	}
 	f.RollingBack, f.Opened = false, 0
 	f.Said = nil
-	if m.prog == nil {
-		return
-	}
-	m.prog.Promoted(m.state(), now, c.PreviousMetrics)
+	f.PromotedAt, f.Previous = now, c.PreviousMetrics
+	m.seed()
 	for i := range m.ladder {
 		m.ladder[i].verdict = visutility.Hold
+	}
+}
+
+// seed tells the model's program of the champion: at its promotion, and when policies come
+// to a model that has one.
+func (m *model) seed() {
+	if m.prog != nil && m.facts.PromotedAt > 0 {
+		m.prog.Promoted(m.state(), m.facts.PromotedAt, m.facts.Previous)
+	}
+}
+
+// recall forgets what was said for policies that are gone, or that changed their mind by
+// starting afresh: when they fire again, that is news.
+func (m *model) recall() {
+	if m.prog == nil {
+		m.facts.Said = nil
+		return
+	}
+	for name := range m.facts.Said {
+		i := m.policyIndex(name)
+		if i < 0 {
+			delete(m.facts.Said, name)
+		} else if v, _, _ := m.verdict(i); v != m.facts.Said[name].Verdict {
+			m.facts.Said[name] = said{Verdict: v}
+		}
 	}
 }

@@ -85,6 +85,7 @@ func (p *partition) restore(ctx context.Context, st *store.Store, s store.Snapsh
 
 func (p *partition) restoreWords(ctx context.Context, st *store.Store, m *model, s store.Snapshot) error {
 	if len(s.State) == 0 {
+		m.seed()
 		return nil
 	}
 	words := make([]uint64, len(s.State)/8)
