@@ -50,11 +50,14 @@ type player struct {
 	clocked bool  // whether time alone can change a verdict
 	pos     visutility.Position
 	now     int64 // of the last entry
+	looked  int64 // the second of the last entry
+	nudged  int64 // the last second after which a tick was asked for
 	runs    int
 	due     agenda
 	// patience holds what a suppressed fire waits for, by model and policy: see nextTick.
 	patience map[[2]string]string
 	unless   int // fires that wait for a condition to cease
+	stuck    int // fires that wait for anything but the end of a pause
 	opens    instants
 	champion map[string]champion
 	watched  map[string]*playing // by run
@@ -125,6 +128,12 @@ func (p *player) nextTick() int64 {
 
 // put folds an entry with what is in p.entry, at the present time, and empties it.
 func (p *player) put(controls ...visutility.Control) {
+	if p.stuck > 0 && p.looked == p.now/1000 && p.nudged != p.looked {
+		// The fold looks at the clock once a second, so what this entry opens it sees at the next tick.
+		p.nudged = p.looked
+		heap.Push(&p.opens, (p.looked+1)*1000)
+	}
+	p.looked = p.now / 1000
 	p.pos++
 	p.entry.Position, p.entry.Stored, p.entry.Controls = p.pos, p.now, controls
 	decisions, runs := p.fold.Entry(&p.entry)
@@ -155,12 +164,18 @@ func (p *player) heed(d *visutility.Decision) {
 
 // wait notes what a suppressed fire waits for, "" for nothing.
 func (p *player) wait(key [2]string, guard string) {
-	if p.patience[key] == visutility.ByUnless {
-		p.unless--
+	count := func(guard string, n int) {
+		switch guard {
+		case "", visutility.ByPause:
+		case visutility.ByUnless:
+			p.unless += n
+			fallthrough
+		default:
+			p.stuck += n
+		}
 	}
-	if guard == visutility.ByUnless {
-		p.unless++
-	}
+	count(p.patience[key], -1)
+	count(guard, 1)
 	if guard == "" {
 		delete(p.patience, key)
 	} else {
