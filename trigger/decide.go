@@ -43,13 +43,17 @@ func (p *partition) consider(m *model, i int, at place, now int64) {
 		return
 	}
 	p.wait(m)
-	if before.Verdict == v && before.Guard == g.Name {
+	word := said{Verdict: v, Guard: g.Name}
+	if !g.Until.IsZero() {
+		word.Until = g.Until.UnixMilli()
+	}
+	if before == word {
 		return
 	}
 	d := p.decision(m, i, at, now)
 	d.Outcome, d.SuppressedBy, d.Until = visutility.Suppressed, g.Name, g.Until
 	d.Reason = "would retrain, but: " + g.Detail
-	p.conclude(m, d, said{Verdict: v, Guard: g.Name})
+	p.conclude(m, d, word)
 }
 
 // considerRollback orders the watched run back, once, when its condition holds.

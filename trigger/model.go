@@ -57,6 +57,7 @@ type facts struct {
 type said struct {
 	Verdict visutility.Verdict `json:"verdict"`
 	Guard   string             `json:"guard,omitempty"`
+	Until   int64              `json:"until,omitempty"` // when the guardrail opens, where that is known
 }
 
 type metricFact struct {
