@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"reflect"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -31,24 +30,39 @@ func (s *server) routes() (*http.ServeMux, *huma.OpenAPI, error) {
 		Formats:                      map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
+		Transformers:                 []huma.Transformer{oneShape},
 	})
+	api.UseMiddleware(func(ctx huma.Context, next func(huma.Context)) { next(jsonBody{ctx}) })
 	s.modelRoutes(api)
 	s.versionRoutes(api)
 	s.decisionRoutes(api)
 	s.runRoutes(api)
 	s.policyRoutes(api)
 	s.plainRoutes(mux, api)
-	schemaRoutes(mux)
+	api.OpenAPI().AddOperation(fixedDoc("get-openapi", apiPath+"/openapi.json", "Get this document", openapiType))
 	documentErrors(api.OpenAPI())
 	document, err := json.MarshalIndent(api.OpenAPI(), "", " ")
 	if err != nil {
 		return nil, nil, fmt.Errorf("writing the OpenAPI document: %w", err)
 	}
-	mux.HandleFunc("GET "+apiPath+"/openapi.json", fixed("application/openapi+json", document))
+	mux.HandleFunc("GET "+apiPath+"/openapi.json", fixed(openapiType, document))
 	if s.UI != nil {
 		mux.Handle("GET /", s.pages())
 	}
 	return mux, api.OpenAPI(), nil
+}
+
+// A jsonBody takes bodies that are declared to be forms for JSON: that is what curl -d declares. Metrics do so too.
+type jsonBody struct{ humaContext }
+
+type humaContext = huma.Context // under its own name it would hide the method Context
+
+func (b jsonBody) Header(name string) string {
+	v := b.humaContext.Header(name)
+	if kind, _, _ := strings.Cut(v, ";"); strings.EqualFold(name, "Content-Type") && kind == "application/x-www-form-urlencoded" {
+		return "application/json"
+	}
+	return v
 }
 
 // plainRoutes are those that huma cannot carry: streams, and what must be lean.
@@ -70,7 +84,7 @@ func register[I, O any](s *server, api huma.API, op huma.Operation, handle func(
 	huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handle(ctx, in)
 		if err != nil {
-			return nil, s.report(ctx, err)
+			return nil, s.report(ctx, op.Method, err)
 		}
 		return out, nil
 	})
@@ -134,20 +148,4 @@ func who(by string) string {
 		return "api"
 	}
 	return by
-}
-
-// documentErrors describes the errors of all operations: they are problems.
-func documentErrors(doc *huma.OpenAPI) {
-	schema := doc.Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")
-	for _, item := range doc.Paths {
-		for _, op := range []*huma.Operation{item.Get, item.Post} {
-			if op != nil {
-				op.Responses["default"] = &huma.Response{
-					Description: "A problem: 4xx says what to mend, 429 and 503 when to try again.",
-					Content:     map[string]*huma.MediaType{problemType: {Schema: schema}},
-				}
-			}
-		}
-	}
-	delete(doc.Components.Schemas.Map(), "ErrorModel") // huma's own, a part of Problem
 }

@@ -279,9 +279,11 @@ func TestActions(t *testing.T) {
 	s.post(apiPath+"/models/model-0/rollback", "", 200)
 	s.post(apiPath+"/runs/r1/approve", `{"by":"ann"}`, 200)
 	s.post(apiPath+"/runs/r1/cancel", "", 200)
+	s.post(apiPath+"/models/model-0/pause", `{"by":"curl"}`, 200, "Content-Type", "application/x-www-form-urlencoded") // as curl -d declares it
 	want := []string{
 		"trigger model-0 p ann new data", "trigger model-0  api ", "pause model-0 ann holiday", "resume model-0 api ",
 		"promote model-0 v2 ann", "rollback model-0 api", "approve r1 ann", "cancel r1 api",
+		"pause model-0 curl ",
 	}
 	if diff := cmp.Diff(want, s.acted); diff != "" {
 		t.Error(diff)

@@ -235,20 +235,23 @@ func TestProblemsOfEveryKind(t *testing.T) {
 	for _, c := range []struct {
 		err    error
 		status int
+		detail string
 	}{
-		{visutility.Invalidf("x", "y", "z"), 422},
-		{fmt.Errorf("a: %w", visutility.ErrInvalid), 422},
-		{fmt.Errorf("a: %w", visutility.ErrNotFound), 404},
-		{fmt.Errorf("a: %w", visutility.ErrConflict), 409},
-		{fmt.Errorf("a: %w", visutility.ErrOverloaded), 429},
-		{fmt.Errorf("a: %w: %w", visutility.ErrUnavailable, context.DeadlineExceeded), 503},
-		{fmt.Errorf("a: %w", os.ErrDeadlineExceeded), 408},
-		{errors.New("a secret"), 500},
+		{visutility.Invalidf("x", "y", "z"), 422, "nothing was applied; see errors for what to mend"},
+		{fmt.Errorf("%w: a", visutility.ErrInvalid), 422, "a"},
+		{fmt.Errorf("a: %w", visutility.ErrNotFound), 404, "a: not found"},
+		{fmt.Errorf("a: %w: b", visutility.ErrNotFound), 404, "a: b"},
+		{fmt.Errorf("a: %w", visutility.ErrConflict), 409, "a"},
+		{fmt.Errorf("%w: a", visutility.ErrConflict), 409, "a"},
+		{fmt.Errorf("a: %w", visutility.ErrOverloaded), 429, "a: overloaded"},
+		{fmt.Errorf("a: %w", visutility.ErrUnavailable), 503, "a: unavailable"},
+		{fmt.Errorf("a: %w", os.ErrDeadlineExceeded), 408, "the request did not arrive in time"},
+		{errors.New("a secret"), 500, "internal error; the server's log says more"},
 	} {
 		s.fault = c.err
 		status, body, h := s.do(s.request("POST", apiPath+"/models/model-0/pause", ""))
 		p := parse[Problem](t, body)
-		if status != c.status || p.Status != c.status || h.Get("Content-Type") != problemType || strings.Contains(body, "secret") {
+		if status != c.status || p.Status != c.status || p.Detail != c.detail || h.Get("Content-Type") != problemType || strings.Contains(body, "secret") {
 			t.Errorf("%v: %d %s", c.err, status, body)
 		}
 		if again := status == 429 || status == 503; again != (h.Get("Retry-After") != "") {

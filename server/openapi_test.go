@@ -39,6 +39,16 @@ func TestDocument(t *testing.T) {
 			if len(op.Responses["default"].Content[problemType].Schema) == 0 {
 				t.Errorf("%s %s: errors are not described", method, path)
 			}
+			for status, when := range map[string]bool{
+				"401": !openRoutes[strings.ToUpper(method)+" "+path] || op.OperationID == "post-callback",
+				"404": strings.Contains(path, "{"),
+				"409": method == "post" && path != metrics,
+				"415": method == "post" && op.OperationID != "post-callback",
+			} {
+				if _, described := op.Responses[status]; described != when {
+					t.Errorf("%s %s: status %s is described: %v", method, path, status, described)
+				}
+			}
 			for _, p := range regexp.MustCompile(`\{(\w+)\}`).FindAllStringSubmatch(path, -1) {
 				if !slices.ContainsFunc(op.Parameters, func(q struct{ Name, In string }) bool { return q.In == "path" && q.Name == p[1] }) {
 					t.Errorf("%s %s: {%s} is not described", method, path, p[1])
@@ -97,9 +107,38 @@ func TestProblemsFollowTheDocument(t *testing.T) {
 		"422":            s.post(metrics, `{}`, 422),
 		"400 of huma":    s.post(apiPath+"/models/m/pause", `{`, 400),
 		"400":            s.post(metrics, `{`, 400),
+		"415":            s.post(apiPath+"/models/m/pause", "by: me", 415, "Content-Type", "text/yaml"),
 	} {
+		if p := parse[Problem](t, body); p.Type != "about:blank" || p.Detail == "" || p.Detail == "validation failed" {
+			t.Errorf("%s: %s", name, body)
+		}
 		doc := s.described()
 		holds(t, doc, name, doc.Components.Schemas.Map()["Problem"], body)
+	}
+}
+
+// TestFaultsOfHumaReadLikeAllOthers holds the faults that huma finds against the words that others have for them.
+func TestFaultsOfHumaReadLikeAllOthers(t *testing.T) {
+	s := serve(t)
+	const look, act = "see errors for what to mend", "nothing was applied; see errors for what to mend"
+	for _, c := range []struct{ body, detail, location, reason string }{
+		{s.get(apiPath+"/models?limit=0", 422), look, "query.limit", "range"},
+		{s.get(apiPath+"/models?limit=x", 422), look, "query.limit", "type"},
+		{s.get(apiPath+"/models?x=1", 422), look, "query.x", "unknown_field"},
+		{s.get(apiPath+"/runs?state=x", 422), look, "query.state[0]", "unknown"},
+		{s.get(apiPath+"/models/m/history?from=x", 422), look, "query.from", "syntax"},
+		{s.get(apiPath+"/models/m/history?step=x", 422), look, "query.step", "syntax"},
+		{s.post(apiPath+"/models/m/pause", `{"by":7}`, 422), act, "body.by", "type"},
+		{s.post(apiPath+"/models/m/pause", `{"x":"secret"}`, 422), act, "body.x", "unknown_field"},
+		{s.post(apiPath+"/models/m/promote", `{}`, 422), act, "body", "missing"},
+		{s.post(apiPath+"/models/m/promote", `{"version":""}`, 422), act, "body.version", "empty"},
+		{s.post(apiPath+"/models/m/pause", `{"by":"`+strings.Repeat("x", 257)+`"}`, 422), act, "body.by", "too_long"},
+		{s.post(apiPath+"/models/m/pause", `{`, 400), act, "body", "syntax"},
+	} {
+		p := parse[Problem](t, c.body)
+		if p.Detail != c.detail || len(p.Errors) != 1 || p.Errors[0].Location != c.location || p.Errors[0].Reason != c.reason || p.Errors[0].Value != nil {
+			t.Errorf("want %q, %s %s: %s", c.detail, c.location, c.reason, c.body)
+		}
 	}
 }
 

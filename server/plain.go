@@ -18,14 +18,22 @@ type plainRoute struct {
 
 func (s *server) plain() []plainRoute {
 	metrics := promhttp.HandlerFor(s.Registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
-	return []plainRoute{
-		{"GET", "/healthz", s.getHealth, nil},
-		{"GET", "/readyz", s.getReady, nil},
+	return append(schemaRoutes(), []plainRoute{
+		{"GET", "/healthz", s.getHealth, healthDoc("get-health", "Say that the process lives")},
+		{"GET", "/readyz", s.getReady, healthDoc("get-readiness", "Say whether events can be accepted")},
 		{"GET", "/metrics", metrics.ServeHTTP, nil},
 		{"POST", apiPath + "/metrics", s.postMetrics, metricsDoc()},
 		{"GET", apiPath + "/events", s.getEvents, eventsDoc()},
 		{"GET", apiPath + "/runs/{run}/logs", s.getLogs, logsDoc()},
 		{"POST", apiPath + "/runs/{run}/callback", s.postCallback, callbackDoc()},
+	}...)
+}
+
+// healthDoc describes a route that needs no token.
+func healthDoc(id, summary string) *huma.Operation {
+	return &huma.Operation{
+		OperationID: id, Summary: summary, Security: []map[string][]string{{}},
+		Responses: map[string]*huma.Response{"200": {Description: "Yes.", Content: content("text/plain", &huma.Schema{Type: "string"})}},
 	}
 }
 
@@ -58,7 +66,7 @@ func metricsDoc() *huma.Operation {
 		OperationID: "post-metrics", Summary: "Send metric events",
 		Description: "All events of a body are accepted or none. When it answers 200 they are on disk. At most 16 MiB after decompression.",
 		Parameters: []*huma.Param{
-			param("header", "Idempotency-Key", "string", "Up to 256 printable characters. A second body with the same key within ten minutes is accepted and not counted again."),
+			param("header", "Idempotency-Key", "string", "Up to 256 printable characters. A second body with the same key within ten minutes is answered like the first and dropped. The key alone decides, the body is not compared: use a new one for every body."),
 			param("header", "Content-Encoding", "string", "gzip or zstd."),
 		},
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{

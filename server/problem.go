@@ -6,8 +6,12 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/visutility/visutility"
 	"github.com/visutility/visutility/ingest"
@@ -87,9 +91,9 @@ func problemOf(err error) *Problem {
 		p = newProblem(http.StatusServiceUnavailable, "unavailable", err.Error())
 		p.retryAfter = retryUnavailable
 	case errors.Is(err, visutility.ErrNotFound):
-		p = newProblem(http.StatusNotFound, "not_found", err.Error())
+		p = newProblem(http.StatusNotFound, "not_found", plainly(err, visutility.ErrNotFound))
 	case errors.Is(err, visutility.ErrConflict):
-		p = newProblem(http.StatusConflict, "conflict", err.Error())
+		p = newProblem(http.StatusConflict, "conflict", strings.TrimSuffix(plainly(err, visutility.ErrConflict), ": "+visutility.ErrConflict.Error()))
 	case errors.Is(err, visutility.ErrInvalid):
 		p = invalidProblem(err)
 	case isTimeout(err):
@@ -106,14 +110,76 @@ func problemOf(err error) *Problem {
 
 // invalidProblem names every bad field.
 func invalidProblem(err error) *Problem {
-	p := newProblem(http.StatusUnprocessableEntity, "invalid", err.Error())
+	p := newProblem(http.StatusUnprocessableEntity, "invalid", plainly(err, visutility.ErrInvalid))
 	if bad, ok := errors.AsType[*visutility.InvalidError](err); ok {
-		p.Detail = "nothing was applied; see errors for what to mend"
+		p.Detail = seeErrors
 		for _, f := range bad.Fields {
 			p.Errors = append(p.Errors, ProblemField{Location: f.Field, Message: f.Message, Reason: f.Reason})
 		}
 	}
 	return p
+}
+
+const seeErrors = "see errors for what to mend"
+
+// plainly is the text of an error without the word for its kind, where more is said: the
+// status has that word already.
+func plainly(err, kind error) string {
+	text := strings.TrimPrefix(err.Error(), kind.Error()+": ")
+	return strings.Replace(text, ": "+kind.Error()+": ", ": ", 1)
+}
+
+// oneShape makes the problems that huma finds into problems like all others. What was sent is not sent
+// back: a body may hold what no log of answers should.
+func oneShape(ctx huma.Context, _ string, v any) (any, error) {
+	found, ok := v.(*huma.ErrorModel)
+	if !ok {
+		return v, nil
+	}
+	p := newProblem(found.Status, "", found.Detail)
+	for _, e := range found.Errors {
+		p.Errors = append(p.Errors, ProblemField{Location: e.Location, Message: e.Message, Reason: humaReason(found.Status, e.Message)})
+	}
+	if len(p.Errors) > 0 {
+		p.Detail = seeErrors
+	}
+	if p.Status == http.StatusUnsupportedMediaType {
+		p.Errors, p.Detail = nil, "the body is of no type that is read here; send Content-Type: application/json"
+	}
+	p.reassure(ctx.Method())
+	return p, nil
+}
+
+// humaReasons are the words for the faults that huma finds, by how its messages begin. Any other is of the wrong type.
+var humaReasons = []struct{ message, reason string }{
+	{"unexpected property", "unknown_field"},
+	{"unknown query parameter", "unknown_field"},
+	{"expected required property", "missing"},
+	{"required ", "missing"},
+	{"expected length >= 1", "empty"},
+	{"expected length", "too_long"},
+	{"expected number >", "range"},
+	{"expected number <", "range"},
+	{"expected value to be one of", "unknown"},
+	{"invalid date/time", "syntax"},
+}
+
+func humaReason(status int, message string) string {
+	if status == http.StatusBadRequest {
+		return "syntax"
+	}
+	at := slices.IndexFunc(humaReasons, func(r struct{ message, reason string }) bool { return strings.HasPrefix(message, r.message) })
+	if at < 0 {
+		return "type"
+	}
+	return humaReasons[at].reason
+}
+
+// reassure says that a request that could have changed something did not.
+func (p *Problem) reassure(method string) {
+	if p.Detail == seeErrors && method != http.MethodGet {
+		p.Detail = "nothing was applied; " + seeErrors
+	}
 }
 
 func isTimeout(err error) bool {
@@ -123,7 +189,7 @@ func isTimeout(err error) bool {
 
 // fail answers with the problem that err is.
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	p := s.report(r.Context(), err)
+	p := s.report(r.Context(), r.Method, err)
 	for name, values := range p.GetHeaders() {
 		w.Header()[name] = values
 	}
@@ -131,8 +197,9 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 // report turns err into a problem, and logs what the client is not told.
-func (s *server) report(ctx context.Context, err error) *Problem {
+func (s *server) report(ctx context.Context, method string, err error) *Problem {
 	p := problemOf(err)
+	p.reassure(method)
 	if p.cause != nil {
 		s.Logger.ErrorContext(ctx, "request failed", "error", p.cause)
 	}
