@@ -111,6 +111,29 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+// TestOrderOfTime: events are replayed in the order of time, whatever order they are added in.
+func TestOrderOfTime(t *testing.T) {
+	p := mustPolicy(t, "model: m\nretrain: {when: accuracy < 0.8, for: 2h, cooldown: 5h}\ntrain: {trainer: x}\n")
+	report := func(shuffle bool) *Report {
+		data := hourly(t, strings.Repeat(".9 .7 .7 .7 .9 .7 .7 .7 .7 .9 ", 5))
+		if shuffle {
+			rng := rand.New(rand.NewPCG(1, 2))
+			rng.Shuffle(len(data.records), func(i, j int) {
+				data.records[i], data.records[j] = data.records[j], data.records[i]
+			})
+			data.sorted = false
+		}
+		r, err := Run(t.Context(), Options{Policies: []*policy.Policy{p}}, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	if diff := cmp.Diff(report(false), report(true), cmpopts.IgnoreUnexported(Report{}, Plan{})); diff != "" {
+		t.Error("(-in order +shuffled):\n", diff)
+	}
+}
+
 func hour(n int) time.Time { return start.Add(time.Duration(n) * time.Hour) }
 
 func TestSchedules(t *testing.T) {
