@@ -7,6 +7,7 @@ import (
 	"maps"
 
 	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/policy"
 )
 
 // promote moves the champion alias to the run's version, from the version that the challenger
@@ -46,7 +47,7 @@ func (r *Runner) promote(ctx context.Context, run *visutility.Run) error {
 	}
 	promoted.Watch = true
 	run.WatchUntil = run.PromotedAt.Add(p.Rollback.Within)
-	note := fmt.Sprintf("promoted %s, watched for %s", run.Version, p.Rollback.Within)
+	note := fmt.Sprintf("promoted %s, watched for %s", run.Version, policy.FormatDuration(p.Rollback.Within))
 	if err := r.move(ctx, run, visutility.Watching, note, promoted, ended(*run, visutility.Watching, note)); err != nil {
 		return err
 	}

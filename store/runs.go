@@ -298,6 +298,9 @@ func (t *tx) missedRun(ctx context.Context, id, but string) error {
 	return fmt.Errorf("run %q is %s, %s: %w", id, st, but, visutility.ErrConflict)
 }
 
+// granted says what becomes of a run whose wish comes true.
+var granted = map[string]string{visutility.WishCancel: "canceled", visutility.WishApprove: "approved", visutility.WishRollback: "rolled back"}
+
 // WishRun notes what somebody asks of a run: its owner does it, or the run moves on to
 // where it cannot be done. ErrConflict when the state does not allow it now: a run can be
 // canceled before it is promoted, approved while it awaits approval, rolled back while
@@ -321,7 +324,7 @@ func (s *Store) WishRun(ctx context.Context, id, wish, by string) (r visutility.
 		case !found:
 			return notFound("run", id)
 		case !mayWish(wish, r.State):
-			return fmt.Errorf("run %q is %s: it cannot be asked to %s now: %w", id, r.State, wish, visutility.ErrConflict)
+			return fmt.Errorf("run %q cannot be %s now: its state is %s: %w", id, granted[wish], r.State, visutility.ErrConflict)
 		case r.Wish == wish:
 			return nil
 		case r.Wish == visutility.WishCancel:

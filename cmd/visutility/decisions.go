@@ -48,6 +48,7 @@ func decisionsCommand() *cobra.Command {
 	cmd.Flags().StringVar(&model, "model", "", "only decisions on this model")
 	cmd.Flags().StringVar(&policy, "policy", "", "only decisions of this policy")
 	cmd.Flags().StringVar(&outcome, "outcome", "", "only noted, fired, suppressed or rollback")
+	completeFlags(cmd, map[string][]string{"model": nil, "policy": nil, "outcome": {"noted", "fired", "suppressed", "rollback"}})
 	return cmd
 }
 

@@ -113,6 +113,9 @@ func (v *prefixesValue) Set(s string) error {
 		if addrErr != nil {
 			return fmt.Errorf("%q is not a network such as 10.1.0.0/16, nor an address", s)
 		}
+		if b := a.AsSlice(); b[len(b)-1] == 0 {
+			return fmt.Errorf("%q is the address of a network, not of a machine; say how large it is, such as %s/24", s, a)
+		}
 		p = netip.PrefixFrom(a, a.BitLen())
 	}
 	*v = append(*v, p.Masked())

@@ -24,6 +24,7 @@ type output struct{ format choiceValue }
 func (o *output) flag(cmd *cobra.Command) {
 	o.format = choiceValue{"table", []string{"table", "json"}}
 	cmd.Flags().VarP(&o.format, "output", "o", "table for people, json for programs")
+	completeFlags(cmd, map[string][]string{"output": o.format.choices})
 }
 
 func (o *output) json() bool { return o.format.value == "json" }

@@ -153,8 +153,10 @@ func TestFlagValues(t *testing.T) {
 	if diff := cmp.Diff(want, []netip.Prefix(nets), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Error("(-want +got):\n", diff)
 	}
-	if nets.Set("example.com") == nil {
-		t.Error("a name passed for a network")
+	for _, s := range []string{"example.com", "10.0.0.0", "fd00::"} {
+		if nets.Set(s) == nil {
+			t.Errorf("%s passed for a network", s)
+		}
 	}
 	if got := formatBytes(1536 << 20); got != "1.5 GiB" {
 		t.Errorf("got %q", got)

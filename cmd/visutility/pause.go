@@ -45,5 +45,6 @@ func pauseOrResume(verb, help string, draw func(*page, server.Model)) *cobra.Com
 	r.printing(cmd)
 	byFlag(cmd, &by)
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the records")
+	completeFlags(cmd, map[string][]string{"reason": nil})
 	return cmd
 }

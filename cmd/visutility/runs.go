@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -58,6 +59,7 @@ func runsCommand() *cobra.Command {
 	pages.flags(cmd)
 	cmd.Flags().StringVar(&model, "model", "", "only runs of this model")
 	cmd.Flags().StringSliceVar(&states, "state", nil, "only runs in this state (repeatable)")
+	completeFlags(cmd, map[string][]string{"model": nil, "state": runStates()})
 	return cmd
 }
 
@@ -76,7 +78,7 @@ func drawRuns(p *page, l listing[visutility.Run]) {
 	}
 	rows := make([][]string, len(l.Items))
 	for i, r := range l.Items {
-		rows[i] = []string{r.ID, r.Model, r.State.String(), progress(r), orDash(r.Version), p.ago(r.CreatedAt), orDash(outcome(r))}
+		rows[i] = []string{r.ID, r.Model, r.State.String(), progress(r), orDash(r.Version), p.ago(r.CreatedAt), orDash(outcome(p, r))}
 	}
 	p.table([]string{"RUN", "MODEL", "STATE", "PROGRESS", "VERSION", "STARTED", "NOTE"}, rows)
 	p.more(l.Next)
@@ -91,12 +93,18 @@ func progress(r visutility.Run) string {
 }
 
 // outcome is the one thing to know about how a run stands.
-func outcome(r visutility.Run) string {
+func outcome(p *page, r visutility.Run) string {
 	switch {
 	case r.Wish != "":
 		return "asked to " + r.Wish
+	case r.State == visutility.Training && !r.NextAt.IsZero():
+		return fmt.Sprintf("attempt %d begins %s; %s", r.Attempt+1, p.ago(r.NextAt), r.Error)
 	case r.Error != "":
 		return r.Error
+	case r.State == visutility.AwaitingApproval:
+		return "waits for somebody to approve " + r.Version
+	case r.State == visutility.Canceled: // whatever the gate may have said before
+		return "somebody asked for it"
 	case r.Report != nil && r.State.Ended():
 		return r.Report.Reason
 	default:
@@ -118,7 +126,7 @@ func drawRun(p *page, r server.RunDetail) {
 	p.fact("approved by", r.ApprovedBy)
 	p.fact("champion", r.Champion)
 	p.fact("version", r.Version)
-	p.fact("attempt", fmt.Sprint(r.Attempt))
+	p.fact("attempt", attempts(r.Run))
 	p.fact("error", r.Error)
 	p.fact("next attempt", p.at(r.NextAt))
 	p.fact("watch until", p.at(r.WatchUntil))
@@ -142,6 +150,14 @@ func drawRun(p *page, r server.RunDetail) {
 		p.table([]string{"BECAME", "AT", "NOTE"}, rows)
 	}
 	p.afterRun(r.Run)
+}
+
+// attempts is the attempt that a run is at, and what became of those before.
+func attempts(r visutility.Run) string {
+	if r.Attempt < 2 {
+		return fmt.Sprint(r.Attempt)
+	}
+	return fmt.Sprintf("%d, after %d that failed", r.Attempt, r.Attempt-1)
 }
 
 // afterRun names the command that is likely to be wanted next.
@@ -191,7 +207,7 @@ func logsCommand() *cobra.Command {
 			}
 			body, err := c.stream(cmd.Context(), request{method: http.MethodGet, path: endpoint("runs", args[0], "logs"), query: q})
 			if err != nil {
-				return runHint(err)
+				return logHint(cmd.Context(), c, args[0], err)
 			}
 			defer body.Close()
 			if _, err := io.Copy(cmd.OutOrStdout(), body); err != nil && cmd.Context().Err() == nil {
@@ -203,6 +219,17 @@ func logsCommand() *cobra.Command {
 	r.flags(cmd)
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the run has ended")
 	return cmd
+}
+
+// logHint adds to "not found", for a run that there is, where else to look: not every trainer keeps a log.
+func logHint(ctx context.Context, c *client, run string, err error) error {
+	if !notFound(err) {
+		return err
+	}
+	if _, missing := c.get(ctx, endpoint("runs", run), nil); missing != nil {
+		return runHint(err)
+	}
+	return withHint(err, "see how it goes with: visutility runs %s", run)
 }
 
 // unexpected names a connection that ended early in words.
@@ -254,4 +281,5 @@ func runAction(verb, help, noun string) *cobra.Command {
 // byFlag adds --by, which says who acts.
 func byFlag(cmd *cobra.Command, by *string) {
 	cmd.Flags().StringVar(by, "by", actor(), "who asks, for the records")
+	completeFlags(cmd, map[string][]string{"by": nil})
 }

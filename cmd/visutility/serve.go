@@ -27,6 +27,8 @@ import (
 
 const (
 	minTokenBytes = 16
+	// minLogBytes is what the largest batch may take.
+	minLogBytes = 16 << 20
 	// drainTime is how long requests under way may take once the server is asked to stop.
 	drainTime = 10 * time.Second
 	// makeToken is the command that makes a token file.
@@ -146,6 +148,9 @@ func (s *serving) check(cmd *cobra.Command) (string, error) {
 	if token == "" && !addr.IP.IsLoopback() {
 		return "", usagef(cmd, "whoever reaches %s could start trainings: a token is needed; make one with:\n  %s\nand start with: visutility serve --listen %s --token-file visutility.token",
 			s.listen, makeToken, s.listen)
+	}
+	if s.maxLogBytes > 0 && s.maxLogBytes < minLogBytes {
+		return "", usagef(cmd, "--max-log-bytes: %s is less than a batch of events may take; give at least %s", formatBytes(int64(s.maxLogBytes)), formatBytes(minLogBytes))
 	}
 	return token, s.checkNATS(cmd)
 }

@@ -66,6 +66,7 @@ rejected or canceled.`,
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the records")
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until it is clear what came of the run")
 	byFlag(cmd, &by)
+	completeFlags(cmd, map[string][]string{"policy": nil, "reason": nil})
 	return cmd
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"slices"
 	"strings"
 
@@ -27,7 +28,7 @@ func versionsCommand() *cobra.Command {
 			if len(args) == 2 {
 				raw, err := c.get(cmd.Context(), endpoint("models", args[0], "versions", args[1]), nil)
 				if err != nil {
-					return versionHint(err, args[0])
+					return versionHint(cmd.Context(), c, args[0], err)
 				}
 				return show(cmd, &r.output, raw, drawVersion)
 			}
@@ -43,12 +44,15 @@ func versionsCommand() *cobra.Command {
 	return cmd
 }
 
-// versionHint adds to "not found" where the versions are listed.
-func versionHint(err error, model string) error {
-	if notFound(err) {
-		return withHint(err, "list the versions with: visutility versions %s", model)
+// versionHint adds to "not found" where the versions are listed, or the models if it is the model that is not known.
+func versionHint(ctx context.Context, c *client, model string, err error) error {
+	if !notFound(err) {
+		return err
 	}
-	return err
+	if _, missing := c.get(ctx, endpoint("models", model), nil); notFound(missing) {
+		return modelHint(err)
+	}
+	return withHint(err, "list the versions with: visutility versions %s", model)
 }
 
 func drawVersions(p *page, model string, l listing[visutility.Version]) {
@@ -120,7 +124,7 @@ func championCommand(cmd *cobra.Command) *cobra.Command {
 		}
 		raw, err := c.post(cmd.Context(), endpoint("models", args[0], cmd.Name()), body)
 		if err != nil {
-			return versionHint(err, args[0])
+			return versionHint(cmd.Context(), c, args[0], err)
 		}
 		return show(cmd, &r.output, raw, func(p *page, v visutility.Version) {
 			p.line("%s of %s is the %s now", v.ID, v.Model, paint(visutility.Champion))
