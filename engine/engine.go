@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/visutility/visutility"
@@ -107,10 +106,7 @@ func (e *Engine) openBus(ctx context.Context) (err error) {
 		return fmt.Errorf("opening the log: %w", err)
 	}
 	e.closers = append(e.closers, e.bus)
-	// Counted where they are stored, once, by whatever way they came.
-	return e.o.Registerer.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: "visutility_events_accepted_total", Help: "Events stored in the log since the start; those of repeated idempotency keys are not stored again.",
-	}, func() float64 { return float64(e.bus.Stats().Events) }))
+	return registerLog(e.o.Registerer, e.bus.Stats)
 }
 
 func (e *Engine) openFold(ctx context.Context) error {
