@@ -141,7 +141,7 @@ func BenchmarkDurable(b *testing.B) {
 				}
 				known := int64(len(pool))
 				folded(b, e, known)
-				publishers := map[int]int{1: 512, 100: 128, 1000: 32}[batch] // senders that wait for their answers
+				publishers := map[int]int{1: 512, 100: 128, 1000: 128}[batch] // senders that wait for their answers
 				var next atomic.Int64
 				b.ReportAllocs()
 				b.ResetTimer()

@@ -85,7 +85,7 @@ func (p *poster) post(body []byte) error {
 // The senders share the machine with the server, so they do as little as they can: they write
 // requests to their connections and count answers.
 func BenchmarkSingleEventRequests(b *testing.B) {
-	const conns = 256
+	const conns = 1024
 	_, url := live(b)
 	addr := strings.TrimPrefix(url, "http://")
 	var next atomic.Int64
