@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-const labelSep = "\xff"
+// LabelSep stands between the names and values of Labels: no UTF-8 has it.
+const LabelSep = "\xff"
 
 // MakeLabels returns the canonical form of m.
 func MakeLabels(m map[string]string) Labels {
@@ -17,10 +18,10 @@ func MakeLabels(m map[string]string) Labels {
 	var b strings.Builder
 	for i, k := range slices.Sorted(maps.Keys(m)) {
 		if i > 0 {
-			b.WriteString(labelSep)
+			b.WriteString(LabelSep)
 		}
 		b.WriteString(k)
-		b.WriteString(labelSep)
+		b.WriteString(LabelSep)
 		b.WriteString(m[k])
 	}
 	return Labels(b.String())
@@ -31,7 +32,7 @@ func (l Labels) Map() map[string]string {
 	if l == "" {
 		return nil
 	}
-	parts := strings.Split(string(l), labelSep)
+	parts := strings.Split(string(l), LabelSep)
 	m := make(map[string]string, len(parts)/2)
 	for i := 0; i+1 < len(parts); i += 2 {
 		m[parts[i]] = parts[i+1]

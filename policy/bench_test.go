@@ -51,7 +51,7 @@ func benchmarkObserve(b *testing.B, p *Program, metrics []string) {
 		k := int(order[i&(len(order)-1)])
 		model, metric := k%models, k/models
 		now := int64(1_700_000_000_000) + int64(i) // a thousand events a second
-		look |= p.Observe(words[model*p.Words():(model+1)*p.Words()], numbers[metric], now, now, 0.9, 10, 1)
+		look |= p.Observe(words[model*p.Words():(model+1)*p.Words()], numbers[metric], now, now, 0.9, 10, 1, "")
 	}
 	b.ReportMetric(float64(p.Words()), "words/model")
 	if look != 0 {
@@ -85,12 +85,12 @@ func BenchmarkOperator(b *testing.B) {
 				b.Fatal(err)
 			}
 			p := set.For("m")
-			state := make([]uint64, p.Words())
+			state := fresh(p)
 			m := p.Metric("accuracy")
 			b.ReportAllocs()
 			for i := range b.N {
 				now := int64(1_700_000_000_000) + int64(i)
-				p.Observe(state, m, now, now, 0.9+float64(i%7)/100, 10, 1)
+				p.Observe(state, m, now, now, 0.9+float64(i%7)/100, 10, 1, "")
 			}
 			b.ReportMetric(float64(p.Words()), "words")
 		})

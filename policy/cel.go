@@ -77,8 +77,51 @@ var celEnv = sync.OnceValues(func() (*cel.Env, error) {
 			cel.Variable(slotName(truth, i), cel.BoolType),
 			cel.Variable(slotName(span, i), cel.DurationType))
 	}
+	options = append(options, quorumFunction())
 	return cel.NewCustomEnv(options...)
 })
+
+// quorumFunction is quorum as CEL evaluates it, where native code does not: with what is unknown among
+// its arguments, as && and || have it.
+func quorumFunction() cel.EnvOption {
+	var overloads []cel.FunctionOpt
+	for n := 1; n <= maxQuorum; n++ {
+		args := []*cel.Type{cel.DoubleType}
+		for range n {
+			args = append(args, cel.BoolType)
+		}
+		overloads = append(overloads, cel.Overload(fmt.Sprintf("quorum_%d", n), args, cel.BoolType,
+			cel.OverloadIsNonStrict(), cel.FunctionBinding(evalQuorum)))
+	}
+	return cel.Function("quorum", overloads...)
+}
+
+func evalQuorum(args ...ref.Val) ref.Val {
+	held, open := 0, 0
+	var untold ref.Val
+	for _, a := range args[1:] {
+		switch {
+		case types.IsError(a):
+			return a
+		case types.IsUnknown(a):
+			open++
+			untold = a
+		case a == types.True:
+			held++
+		}
+	}
+	need, ok := args[0].(types.Double)
+	if !ok {
+		return args[0]
+	}
+	switch reached(float64(need), held, open) {
+	case yes:
+		return types.True
+	case no:
+		return types.False
+	}
+	return untold
+}
 
 // An interpreted expression is one that CEL evaluates, over slot values.
 type interpreted struct {

@@ -20,6 +20,7 @@ type condition struct {
 	slots   []*slot
 	metrics []string // whose events can change it, sorted
 	clocked bool     // time alone can change it
+	knobs   []rawKnob
 }
 
 // key tells conditions apart: equal keys mean equal in every respect.
@@ -29,6 +30,11 @@ func (c *condition) key() string {
 		keys[i] = s.key
 	}
 	return c.root.text + " | " + strings.Join(keys, " ")
+}
+
+// usedUp reports whether a training changes a value that the condition reads.
+func (c *condition) usedUp() bool {
+	return slices.ContainsFunc(c.slots, func(s *slot) bool { return s.op != nil && s.op.usedUp() })
 }
 
 // A scope says which names a condition may use.
@@ -56,6 +62,7 @@ type compiler struct {
 	texts map[int64]string // of every sub-expression, by id, as written
 
 	functions map[string]function
+	knobs     []rawKnob
 }
 
 // compile parses, substitutes, checks and lowers a condition.
@@ -74,7 +81,7 @@ func compile(text string, sc scope) (*condition, []*mistake) {
 	c.unparse(root)
 	cond, mistakes := c.condition(root, parsed)
 	if cond != nil {
-		cond.text = text
+		cond.text, cond.knobs = text, c.knobs
 	}
 	return cond, mistakes
 }
@@ -243,6 +250,9 @@ func (s *substitution) visit(e ast.Expr) {
 
 // literal turns integers into doubles: all numbers of a condition are.
 func (s *substitution) literal(e ast.Expr) {
+	if _, ok := literalNumber(e); ok {
+		s.knob(e, "")
+	}
 	switch v := e.AsLiteral().(type) {
 	case types.Int:
 		e.SetKindCase(s.fac.NewLiteral(e.ID(), types.Double(v)))
@@ -379,9 +389,9 @@ func (s *substitution) call(e ast.Expr) {
 	name := c.FunctionName()
 	if f, ok := s.functions[name]; ok && !c.IsMemberFunction() {
 		switch {
-		case s.scope.gate:
+		case s.scope.gate && !f.pure:
 			s.fail(e, "", "%s reads events, and promote.when sees none; it compares candidate.<metric> with champion.<metric>", name)
-		case len(c.Args()) != len(f.args):
+		case !f.accepts(len(c.Args())):
 			s.fail(e, "", "%s takes %s", name, f.usage())
 		default:
 			f.build(s, e, c.Args())
@@ -401,6 +411,7 @@ func (s *substitution) call(e ast.Expr) {
 			s.fail(args[0], "", "%v", err)
 			return
 		}
+		s.knob(args[0], "")
 		args[0].SetKindCase(s.fac.NewLiteral(args[0].ID(), types.String(d.String()))) // CEL knows no days
 		return
 	case name == operators.Index && len(args) == 2 && args[0].Kind() == ast.IdentKind && args[1].Kind() == ast.LiteralKind:

@@ -89,19 +89,28 @@ func (x *explainer) note(s *placedSlot) string {
 		}
 		return "last event " + FormatDuration(time.Duration(x.at.stored-last)*time.Millisecond) + " ago"
 	case baseline:
-		if o.baselineComplete(w) {
-			return fmt.Sprintf("mean of the first %s", plural(float64(w[0]), "event"))
-		}
-		note := fmt.Sprintf("%d of %s", w[0], plural(float64(o.events), "event"))
-		if weight := load(w, 2); weight < float64(o.samples) {
-			note += fmt.Sprintf(", %v of %s", weight, plural(float64(o.samples), "sample"))
-		}
-		return note
+		return o.baselineNote(w)
 	case previous:
 		if w[0] == 0 {
 			return "not known of the replaced champion"
 		}
 		return ""
+	case alarm:
+		return o.alarmNote(w, x.at.event)
+	case samples:
+		if w[samplesMark] == 0 {
+			return "since the first event: nothing was trained yet"
+		}
+		return "since the last training was begun"
+	case losses:
+		return o.lossNote(w)
+	case schedule:
+		if due := o.due(x.state, w); due > 0 {
+			return "due " + time.UnixMilli(due).UTC().Format(time.RFC3339)
+		}
+		return ""
+	case segments:
+		return o.segmentsNote(w, x.at)
 	case tally:
 		return fmt.Sprintf("held at %d of the last %d events", o.held(w), min(int(w[1]), o.n))
 	}
@@ -113,6 +122,27 @@ func (x *explainer) note(s *placedSlot) string {
 		return fmt.Sprintf("%v of %s", weight, plural(float64(s.min), "sample"))
 	}
 	return plural(weight, "sample")
+}
+
+func (o *operator) baselineNote(w []uint64) string {
+	if o.baselineComplete(w) {
+		return fmt.Sprintf("mean of the first %s", plural(float64(w[0]), "event"))
+	}
+	note := fmt.Sprintf("%d of %s", w[0], plural(float64(o.events), "event"))
+	if weight := load(w, 2); weight < float64(o.samples) {
+		note += fmt.Sprintf(", %v of %s", weight, plural(float64(o.samples), "sample"))
+	}
+	return note
+}
+
+func (o *operator) lossNote(w []uint64) string {
+	switch {
+	case o.ledger.constant:
+		return fmt.Sprintf("against %.4g", o.ledger.level)
+	case o.baselineComplete(w):
+		return fmt.Sprintf("against %.4g, the %s", load(w, 1)/load(w, 2), o.baselineNote(w))
+	}
+	return "learning the baseline: " + o.baselineNote(w)
 }
 
 func plural(n float64, noun string) string {

@@ -8,16 +8,37 @@ import (
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
+
+	"github.com/visutility/visutility/drift"
 )
 
 // A function is an operator as conditions call it.
 type function struct {
-	args  []string // what they are, for the error message
-	build func(s *substitution, e ast.Expr, args []ast.Expr)
+	args     []string // what they are, for the error message
+	optional []string // that may follow, in this order
+	variadic bool     // the last of args may be repeated
+	pure     bool     // reads nothing by itself: gates may call it
+	build    func(s *substitution, e ast.Expr, args []ast.Expr)
+}
+
+// accepts reports whether a call may have so many arguments.
+func (f function) accepts(n int) bool {
+	return n >= len(f.args) && (f.variadic || n <= len(f.args)+len(f.optional))
 }
 
 func (f function) usage() string {
-	return fmt.Sprintf("%d arguments: (%s)", len(f.args), strings.Join(f.args, ", "))
+	number, list := fmt.Sprint(len(f.args)), strings.Join(f.args, ", ")
+	switch {
+	case f.variadic:
+		number, list = "at least "+number, list+", …"
+	case len(f.optional) > 0:
+		number = fmt.Sprintf("%s to %d", number, len(f.args)+len(f.optional))
+		list += ", [" + strings.Join(f.optional, "], [") + "]"
+	}
+	if number == "1" {
+		return fmt.Sprintf("1 argument: (%s)", list)
+	}
+	return fmt.Sprintf("%s arguments: (%s)", number, list)
 }
 
 const windowUsage = `"24h" or 30`
@@ -27,17 +48,27 @@ var aggregates = map[string]reader{"avg": fnAvg, "min": fnMin, "max": fnMax, "su
 // makeFunctions are the operators by name.
 func makeFunctions() map[string]function {
 	fs := map[string]function{
-		"quantile": {[]string{"metric", "0.9", windowUsage}, (*substitution).quantile},
-		"absent":   {[]string{"metric", `"6h"`}, (*substitution).absent},
-		"m_of_n":   {[]string{"condition", "m", "n"}, (*substitution).mOfN},
+		"quantile":    {args: []string{"metric", "0.9", windowUsage}, build: (*substitution).quantile},
+		"absent":      {args: []string{"metric", `"6h"`}, build: (*substitution).absent},
+		"m_of_n":      {args: []string{"condition", "m", "n"}, build: (*substitution).mOfN},
+		"quorum":      {args: []string{"how many", "condition"}, variadic: true, pure: true, build: (*substitution).quorum},
+		"worst":       {args: []string{"metric", `"label"`}, optional: []string{windowUsage, "{parameter: value}"}, build: (*substitution).worst},
+		"new_samples": {args: []string{"metric"}, build: (*substitution).newSamples},
+		"excess":      {args: []string{"metric"}, optional: []string{"{tolerance: 0.01}"}, build: (*substitution).excess},
+		"cron":        {args: []string{`"0 3 * * 1"`}, optional: []string{`"Europe/Berlin"`}, build: (*substitution).cron},
 	}
 	for name, fn := range aggregates {
-		fs[name] = function{[]string{"metric", windowUsage}, func(s *substitution, e ast.Expr, args []ast.Expr) {
+		fs[name] = function{args: []string{"metric", windowUsage}, build: func(s *substitution, e ast.Expr, args []ast.Expr) {
 			if name, m, ok := s.metricArg(args[0]); ok {
 				if w, ok := s.windowArg(args[1]); ok {
 					s.replace(e, newAggregate(fn, name, m, w, 0))
 				}
 			}
+		}}
+	}
+	for name, kind := range drift.Detectors {
+		fs[name] = function{args: []string{"metric"}, optional: []string{"{parameter: value}"}, build: func(s *substitution, e ast.Expr, args []ast.Expr) {
+			s.detector(e, name, kind, args)
 		}}
 	}
 	return fs
@@ -53,6 +84,7 @@ func (s *substitution) quantile(e ast.Expr, args []ast.Expr) {
 		s.fail(args[1], "", "the quantile must be a number from 0 to 1")
 		return
 	}
+	s.knob(args[1], "")
 	if w, ok := s.windowArg(args[2]); ok {
 		s.replace(e, newAggregate(fnQuantile, name, m, w, q))
 	}
@@ -93,6 +125,8 @@ func (s *substitution) mOfN(e ast.Expr, args []ast.Expr) {
 		s.fail(args[1], "", "m is %v and n is %v: a condition cannot hold %v times of %v", m, n, m, n)
 		return
 	}
+	s.knob(args[1], "")
+	s.knob(args[2], "")
 	cond, mistakes := s.condition(args[0], nil)
 	if cond == nil {
 		s.mistakes = append(s.mistakes, mistakes...)
@@ -143,16 +177,14 @@ const (
 )
 
 func (s *substitution) windowArg(e ast.Expr) (window, bool) {
-	text, isText := "", false
-	if e.Kind() == ast.LiteralKind {
-		text, isText = e.AsLiteral().Value().(string)
-	}
+	text, isText := literalText(e)
 	if !isText {
 		n, ok := literalNumber(e)
 		if !ok || n != float64(int(n)) || n < 1 || n > maxCountWindow {
 			s.fail(e, "", `a window is a duration such as "24h", or a whole number of events from 1 to %d`, maxCountWindow)
 			return window{}, false
 		}
+		s.knob(e, "")
 		return window{n: int(n)}, true
 	}
 	d, err := parseDuration(text)
@@ -164,6 +196,7 @@ func (s *substitution) windowArg(e ast.Expr) (window, bool) {
 		s.fail(e, "", "a window must be between %s and %s long", FormatDuration(minWindow), FormatDuration(maxWindow))
 		return window{}, false
 	}
+	s.knob(e, "")
 	return window{length: d}, true
 }
 

@@ -77,13 +77,18 @@ const (
 	opAnd
 	opOr
 	opIf
+	opQuorum
 )
+
+// maxQuorum bounds the conditions of a quorum.
+const maxQuorum = 16
 
 var operations = map[string]operation{
 	operators.Negate: opNeg, operators.Add: opAdd, operators.Subtract: opSub, operators.Multiply: opMul, operators.Divide: opDiv,
 	operators.Less: opLess, operators.LessEquals: opLessEq, operators.Greater: opGreater, operators.GreaterEquals: opGreaterEq,
 	operators.Equals: opEq, operators.NotEquals: opNotEq,
 	operators.LogicalNot: opNot, operators.LogicalAnd: opAnd, operators.LogicalOr: opOr, operators.Conditional: opIf,
+	"quorum": opQuorum,
 }
 
 // A lowering turns the checked tree of one condition into expressions.
@@ -260,6 +265,8 @@ func (x *expr) truth(at places) triFn {
 		return func(s []uint64) tri { return a(s).not() }
 	case opAnd, opOr:
 		return x.junction(at)
+	case opQuorum:
+		return x.quorum(at)
 	case opIf:
 		c, a, b := x.args[0].truth(at), x.args[1].truth(at), x.args[2].truth(at)
 		return func(s []uint64) tri {
@@ -314,6 +321,38 @@ func (x *expr) junction(at places) triFn {
 		}
 		return unknown
 	}
+}
+
+// quorum counts: it holds when enough conditions do, fails when the others are too few, and is else unknown.
+func (x *expr) quorum(at places) triFn {
+	need := x.args[0].number(at)
+	conditions := make([]triFn, len(x.args)-1)
+	for i, a := range x.args[1:] {
+		conditions[i] = a.truth(at)
+	}
+	return func(s []uint64) tri {
+		held, open := 0, 0
+		for _, c := range conditions {
+			switch c(s) {
+			case yes:
+				held++
+			case unknown:
+				open++
+			}
+		}
+		return reached(need(s), held, open)
+	}
+}
+
+// reached is the truth of a quorum of which so many conditions hold, and so many are unknown.
+func reached(need float64, held, open int) tri {
+	switch {
+	case float64(held) >= need:
+		return yes
+	case float64(held+open) < need:
+		return no
+	}
+	return unknown
 }
 
 // compare is the comparison of two values, unknown if either is.

@@ -89,7 +89,7 @@ func drawTruth(t *rapid.T, depth int) string {
 	}
 	num := func() string { return drawNumber(t, depth-1) }
 	sub := func() string { return drawTruth(t, depth-1) }
-	switch rapid.IntRange(0, 6).Draw(t, "truth") {
+	switch rapid.IntRange(0, 8).Draw(t, "truth") {
 	case 0, 1:
 		return fmt.Sprintf("(%s %s %s)", num(), rapid.SampledFrom([]string{"<", "<=", ">", ">=", "==", "!="}).Draw(t, "op"), num())
 	case 2:
@@ -100,6 +100,10 @@ func drawTruth(t *rapid.T, depth int) string {
 		return fmt.Sprintf("!(%s)", sub())
 	case 5:
 		return fmt.Sprintf("(%s ? %s : %s)", sub(), sub(), sub())
+	case 6:
+		return fmt.Sprintf("quorum(%d, %s, %s, %s)", rapid.IntRange(1, 3).Draw(t, "quorum"), sub(), sub(), sub())
+	case 7:
+		return fmt.Sprintf("[%s, %s].exists(q, quorum(2, q, %s, %s))", sub(), sub(), sub(), sub())
 	default:
 		return fmt.Sprintf("(%s %s %s)", sub(), rapid.SampledFrom([]string{"==", "!="}).Draw(t, "op"), sub())
 	}

@@ -3,13 +3,13 @@ package policy
 import "github.com/visutility/visutility"
 
 // Observe folds one event of metric (a number from [Program.Metric]): its time t, its
-// value v, the number n of samples behind it; now is when its entry was stored
-// and pos where. An event from the future counts as of now.
+// value v, the number n of samples behind it, its labels (needed only where [Program.Divided]
+// says so); now is when its entry was stored and pos where. An event from the future counts as of now.
 //
 // Bit i of look is set when somebody should look at policy i: its verdict
 // changed, or is Fire, or its rollback condition holds or has just ceased to. Observe does not allocate,
 // unless a condition needs CEL at run time.
-func (p *Program) Observe(state []uint64, metric int, t, now int64, v float64, n int64, pos visutility.Position) (look uint64) {
+func (p *Program) Observe(state []uint64, metric int, t, now int64, v float64, n int64, pos visutility.Position, labels visutility.Labels) (look uint64) {
 	state = state[:p.words]
 	p.hear(state, now)
 	t = max(1, min(t, now))
@@ -26,7 +26,7 @@ func (p *Program) Observe(state []uint64, metric int, t, now int64, v float64, n
 	tab := &p.tables[metric]
 	weight := float64(n)
 	for _, o := range tab.folds {
-		o.fold(state, at, t, v, weight)
+		o.fold(state, at, t, v, weight, labels)
 	}
 	return p.evaluate(state, tab, at, pos)
 }
@@ -52,6 +52,25 @@ func (p *Program) Tick(state []uint64, now int64, pos visutility.Position) (look
 	state = state[:p.words]
 	p.hear(state, now)
 	return p.evaluate(state, &p.ticks, clock{int64(state[headClock]), int64(state[headStored])}, pos)
+}
+
+// Opened tells that a run was opened, at the stored time now: the data up to here are those that it trains on.
+func (p *Program) Opened(state []uint64, now int64) {
+	for _, o := range p.usedUp {
+		o.opened(state[o.at:o.at+o.words], now)
+	}
+}
+
+// Closed tells that the run last opened is over; learned, that it led to a challenger (which was rejected: of one
+// that was promoted [Program.Promoted] tells). What a training uses up, alarms and counts since the last
+// one, then starts afresh, and the conditions that read it are evaluated again; otherwise all stays as it is.
+func (p *Program) Closed(state []uint64, learned bool, now int64, pos visutility.Position) {
+	state = state[:p.words]
+	p.hear(state, now)
+	for _, o := range p.usedUp {
+		o.closed(state[o.at:o.at+o.words], learned)
+	}
+	p.evaluate(state, &p.closings, clock{int64(state[headClock]), int64(state[headStored])}, pos)
 }
 
 // Hear tells that it is now, as Tick does, but looks at no condition: verdicts stay as they are.

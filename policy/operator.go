@@ -4,10 +4,14 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+
+	"github.com/robfig/cron/v3"
+
+	"github.com/visutility/visutility"
 )
 
 // An operator is a stateful part of a condition: a few words of a model's
-// state that events update. Zero words are its state before the first event.
+// state that events update.
 type operator struct {
 	kind    operatorKind
 	at      int   // place in the state, set by the program
@@ -19,6 +23,11 @@ type operator struct {
 	metric  string
 	key     string     // equal keys mean equal states
 	cond    *condition // of a tally
+
+	watch    *watcher      // of an alarm
+	ledger   *ledger       // of losses
+	times    cron.Schedule // of a schedule
+	division *division     // of segments
 }
 
 type operatorKind uint8
@@ -35,11 +44,16 @@ const (
 	previous                   // a number told at promotion
 	seen                       // when an event was last stored
 	tally                      // the last results of a condition
+	alarm                      // a detector, and whether it fired
+	samples                    // how many there were since the last training
+	losses                     // what was lost against the baseline since then
+	schedule                   // times at which to retrain
+	segments                   // an operator for each value of a label
 )
 
 var operatorNames = [...]string{
 	"latest", "moments", "spread", "extremes", "histogram", "ring", "histogram_ring",
-	"baseline", "previous", "seen", "tally",
+	"baseline", "previous", "seen", "tally", "alarm", "samples", "losses", "schedule", "segments",
 }
 
 // maxTally bounds the n of m_of_n: results are bits of a word.
@@ -71,17 +85,39 @@ func (o *operator) size() int {
 		return ringHead + 2*o.n + bucketWords
 	case seen:
 		return 1
+	case alarm:
+		return alarmHead + o.watch.Words()
+	case samples:
+		return samplesWords
+	case losses:
+		return lossWords
+	case schedule:
+		return scheduleWords
+	case segments:
+		return segmentsHead + o.division.places*o.division.words()
 	default: // previous, tally
 		return 2
 	}
 }
 
 // survives reports whether the state outlives a promotion: it is not about the champion.
-func (o *operator) survives() bool { return o.kind == seen }
+func (o *operator) survives() bool { return o.kind == seen || o.kind == samples || o.kind == schedule }
 
-// fold updates the operator with an event: its time (at most at.event), value and weight.
-func (o *operator) fold(state []uint64, at clock, t int64, v, weight float64) {
-	w := state[o.at : o.at+o.words]
+// init makes w the state before the first event.
+func (o *operator) init(w []uint64) {
+	if o.kind == alarm {
+		o.initAlarm(w)
+		return
+	}
+	clear(w)
+}
+
+// fold updates the operator with an event: its time (at most at.event), value, weight and labels.
+func (o *operator) fold(state []uint64, at clock, t int64, v, weight float64, labels visutility.Labels) {
+	o.foldWords(state[o.at:o.at+o.words], at, t, v, weight, labels)
+}
+
+func (o *operator) foldWords(w []uint64, at clock, t int64, v, weight float64, labels visutility.Labels) {
 	switch o.kind {
 	case latest:
 		if t >= int64(w[0]) {
@@ -101,13 +137,25 @@ func (o *operator) fold(state []uint64, at clock, t int64, v, weight float64) {
 		o.foldRing(w, v, weight)
 	case baseline:
 		if !o.baselineComplete(w) {
-			w[0]++
-			store(w, 1, load(w, 1)+v*weight)
-			store(w, 2, load(w, 2)+weight)
+			o.foldBaseline(w, v, weight)
 		}
 	case seen:
 		w[0] = uint64(at.stored)
+	case alarm:
+		o.foldAlarm(w, at.event, v, weight)
+	case samples:
+		w[samplesAll] += uint64(weight)
+	case losses:
+		o.foldLosses(w, v, weight)
+	case segments:
+		o.foldSegments(w, at.event, t, v, weight, labels)
 	}
+}
+
+func (o *operator) foldBaseline(w []uint64, v, weight float64) {
+	w[0]++
+	store(w, 1, load(w, 1)+v*weight)
+	store(w, 2, load(w, 2)+weight)
 }
 
 func store(w []uint64, at int, v float64) { w[at] = math.Float64bits(v) }

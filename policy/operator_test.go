@@ -82,15 +82,22 @@ func naiveQuantile(s []sample, q float64) float64 {
 // foldAll folds samples of x and returns the value of an expression as it is then.
 func foldAll(t rapid.TB, text string, samples []sample) float64 {
 	p := programs(t, text+" > 1e9")
-	state := make([]uint64, p.Words())
+	state := fresh(p)
 	for i, s := range samples {
-		p.Observe(state, p.Metric("x"), s.t, math.MaxInt64, s.v, s.weight, visutility.Position(i+1))
+		p.Observe(state, p.Metric("x"), s.t, math.MaxInt64, s.v, s.weight, visutility.Position(i+1), "")
 	}
 	term := p.Explain(state, 0, math.MaxInt64)[0].Terms[0]
 	if v, ok := term.Value.(float64); ok {
 		return v
 	}
 	return math.NaN()
+}
+
+// fresh is the state of a model never heard of.
+func fresh(p *Program) []uint64 {
+	state := make([]uint64, p.Words())
+	p.Init(state)
+	return state
 }
 
 var programCache = map[string]*Program{} // conditions compile in a tenth of a millisecond; rapid asks for thousands

@@ -45,6 +45,7 @@ func Parse(file string, src []byte) (*Policy, error) {
 		return nil, d.errs
 	}
 	x.p.Warnings = x.warnings()
+	x.collectKnobs(d)
 	return x.p, nil
 }
 
@@ -129,7 +130,10 @@ func object[T any](d *decoder, n *node, what string, fields []field[T], to *T) {
 	}
 }
 
-const quoteHint = "between { and } a condition with a comma must stand in quotes"
+const (
+	quoteHint = "between { and } a condition with a comma must stand in quotes"
+	colonHint = "a condition with a colon must stand in quotes"
+)
 
 // text reads a value that is not empty.
 func (d *decoder) text(n *node) (string, bool) {

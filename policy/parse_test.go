@@ -221,10 +221,10 @@ func FuzzCondition(f *testing.F) {
 			return
 		}
 		p := newProgram([]*Policy{{Name: "p", Retrain: Retrain{When: text, when: cond}}})
-		state := make([]uint64, p.Words())
+		state := fresh(p)
 		for i, m := range []string{"a", "b", "a"} {
 			if n := p.Metric(m); n >= 0 {
-				p.Observe(state, n, int64(i), int64(i), 0.5, 1, 1)
+				p.Observe(state, n, int64(i), int64(i), 0.5, 1, 1, "")
 			}
 		}
 		p.Tick(state, 100, 2)

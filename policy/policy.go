@@ -51,6 +51,7 @@ type Policy struct {
 	Warnings []string
 
 	exact bool // Models is one name, not a glob
+	knobs []Knob
 }
 
 // A Metric is what a policy knows of a metric.

@@ -25,6 +25,8 @@ type Program struct {
 	metrics   map[string]int
 	tables    []table // by metric
 	ticks     table   // what time alone can change
+	closings  table   // what the end of a run can change
+	usedUp    []*operator
 	words     int
 	layout    []byte
 	digest    string
@@ -270,7 +272,13 @@ func (b *builder) makeTables() {
 		}
 	}
 	b.ticks = b.table(func(c *condition) bool { return c.clocked })
-	b.ticks.tallies = nil // they count events
+	b.closings = b.table((*condition).usedUp)
+	b.ticks.tallies, b.closings.tallies = nil, nil // they count events
+	for _, o := range b.Program.operators {
+		if o.usedUp() {
+			b.Program.usedUp = append(b.Program.usedUp, o)
+		}
+	}
 }
 
 // table lists what the conditions that concern an occasion need.
@@ -325,7 +333,12 @@ func (p *Program) Policies() []*Policy { return p.policies }
 func (p *Program) Words() int { return p.words }
 
 // Init makes a state that of a model never heard of.
-func (p *Program) Init(state []uint64) { clear(state[:p.words]) }
+func (p *Program) Init(state []uint64) {
+	clear(state[:p.words])
+	for _, o := range p.operators {
+		o.init(state[o.at : o.at+o.words])
+	}
+}
 
 // Metric is the number under which events of a metric are observed, -1 when no policy reads it.
 func (p *Program) Metric(name string) int {
@@ -333,6 +346,11 @@ func (p *Program) Metric(name string) int {
 		return i
 	}
 	return -1
+}
+
+// Divided reports whether an operator needs the labels of events.
+func (p *Program) Divided() bool {
+	return slices.ContainsFunc(p.operators, func(o *operator) bool { return o.kind == segments })
 }
 
 // Clocked reports whether time alone can change a verdict, so that [Program.Tick] has work.
@@ -353,10 +371,12 @@ func (p *Program) Promoted(state []uint64, now int64, previousMetrics map[string
 		clear(state[p.machines[i].at : p.machines[i].at+machineWords])
 	}
 	for _, o := range p.operators {
+		w := state[o.at : o.at+o.words]
 		if o.survives() {
+			o.closed(w, true)
 			continue
 		}
-		clear(state[o.at : o.at+o.words])
+		o.init(w)
 		if v, ok := previousMetrics[o.metric]; ok && o.kind == previous {
 			state[o.at] = 1
 			store(state, o.at+1, v)

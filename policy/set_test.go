@@ -74,8 +74,8 @@ func TestLookBits(t *testing.T) {
 		texts = append(texts, policyText(fmt.Sprintf("accuracy < 0.%d", 10+i)))
 	}
 	p := mustSet(t, texts...).For("m")
-	state := make([]uint64, p.Words())
-	look := p.Observe(state, 0, 1, 1, 0.105, 1, 1)
+	state := fresh(p)
+	look := p.Observe(state, 0, 1, 1, 0.105, 1, 1, "")
 	for i, pol := range p.Policies() {
 		v, _, _ := p.Verdict(state, i)
 		fires := pol.Retrain.When != "accuracy < 0.10"

@@ -38,13 +38,18 @@ const (
 	fnAbsent
 	fnAge
 	fnMOfN
+	fnAlarm
+	fnNewSamples
+	fnExcess
+	fnCron
+	fnWorst
 	fnCandidate // of gates
 	fnChampion
 )
 
 var readerNames = [...]string{
 	"latest", "avg", "min", "max", "sum", "count", "stddev", "quantile",
-	"baseline", "previous", "absent", "age", "m_of_n", "candidate", "champion",
+	"baseline", "previous", "absent", "age", "m_of_n", "alarm", "new_samples", "excess", "cron", "worst", "candidate", "champion",
 }
 
 func (f reader) String() string { return readerNames[f] }
@@ -59,14 +64,14 @@ func (s *slot) setKey() {
 }
 
 // clocked reports whether time alone can change the value.
-func (s *slot) clocked() bool { return s.fn == fnAbsent || s.fn == fnAge }
+func (s *slot) clocked() bool { return s.fn == fnAbsent || s.fn == fnAge || s.fn == fnCron }
 
 // reads are the metrics whose events can change the value.
 func (s *slot) reads() []string {
 	switch {
 	case s.fn == fnMOfN:
 		return s.op.cond.metrics
-	case s.fn == fnAge || s.fn == fnPrevious || s.fn >= fnCandidate:
+	case s.fn == fnAge || s.fn == fnPrevious || s.fn == fnCron || s.fn >= fnCandidate:
 		return nil
 	}
 	return []string{s.metric}
@@ -140,8 +145,18 @@ func (s *slot) read(state []uint64, o *operator, at clock) float64 {
 			return math.NaN()
 		}
 		return triOf(at.stored-last >= s.after).float()
+	case fnCron:
+		due := o.due(state, state[o.at:o.at+o.words])
+		if due == 0 {
+			return math.NaN()
+		}
+		return triOf(at.stored >= due).float()
 	}
-	w := state[o.at : o.at+o.words]
+	return s.readWords(state[o.at:o.at+o.words], o, at)
+}
+
+// readWords is read over the words of the operator, for those that need no others.
+func (s *slot) readWords(w []uint64, o *operator, at clock) float64 {
 	switch o.kind {
 	case latest:
 		return latestValue(w, s.min)
@@ -168,6 +183,15 @@ func (s *slot) read(state []uint64, o *operator, at clock) float64 {
 			return math.NaN()
 		}
 		return load(w, 1)
+	case alarm:
+		return o.alarmValue(w, at.event)
+	case samples:
+		return float64(w[samplesAll] - w[samplesMark])
+	case losses:
+		return o.lossValue(w)
+	case segments:
+		_, v := o.division.worst(w, at)
+		return v
 	default: // tally
 		if w[1] == 0 {
 			return math.NaN()

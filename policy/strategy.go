@@ -13,6 +13,7 @@ import (
 func NewStrategy(p *Policy) visutility.Strategy {
 	s := &strategy{program: newProgram([]*Policy{p})}
 	s.state = make([]uint64, s.program.Words())
+	s.program.Init(s.state)
 	return s
 }
 
@@ -27,7 +28,7 @@ func (s *strategy) Observe(e visutility.Event) visutility.Verdict {
 	s.position++
 	if m := s.program.Metric(e.Metric); m >= 0 {
 		t, n := e.Time.UnixMilli(), int64(max(1, e.Count))
-		s.program.Observe(s.state, m, t, max(t, int64(s.state[headClock])), e.Value, n, s.position)
+		s.program.Observe(s.state, m, t, max(t, int64(s.state[headClock])), e.Value, n, s.position, visutility.MakeLabels(e.Labels))
 	}
 	v, _, _ := s.program.Verdict(s.state, 0)
 	return v

@@ -18,8 +18,9 @@ import (
 //
 //	policy      a policy, without its train section; starts a fresh state
 //	change      the same, migrating the state
-//	events      a line each: TIME METRIC VALUE [n=COUNT] [stored=TIME]
-//	            or TIME tick, or TIME promoted [METRIC=VALUE …]
+//	events      a line each: TIME METRIC VALUE [n=COUNT] [stored=TIME] [LABEL=VALUE]
+//	            or TIME tick, or TIME promoted [METRIC=VALUE …],
+//	            or TIME opened, TIME learned, TIME failed: what a run does
 //	explain     TIME: the terms of the first policy
 //
 // A TIME is since the epoch of the transcript. What is shown after an event: the verdict, since when the breach lasts,
@@ -77,6 +78,7 @@ func (s *transcript) policy(t *testing.T, text string, change bool) string {
 	}
 	next := set.For("m")
 	state := make([]uint64, next.Words())
+	next.Init(state)
 	if change {
 		if err := next.Migrate(state, s.program.Layout(), s.state); err != nil {
 			t.Fatal(err)
@@ -102,21 +104,27 @@ func (s *transcript) event(t *testing.T, f []string) string {
 			previous[k] = number64(t, v)
 		}
 		s.program.Promoted(s.state, at, previous)
+	case "opened":
+		s.program.Opened(s.state, at)
+	case "learned", "failed":
+		s.program.Closed(s.state, f[1] == "learned", at, s.position)
 	default:
-		n := int64(1)
+		n, labels := int64(1), visutility.Labels("")
 		for _, x := range f[3:] {
 			switch k, v, _ := strings.Cut(x, "="); k {
 			case "n":
 				n = int64(number64(t, v))
 			case "stored":
 				now = s.time(t, v)
+			default:
+				labels = visutility.MakeLabels(map[string]string{k: v})
 			}
 		}
 		m := s.program.Metric(f[1])
 		if m < 0 {
 			return strings.Join(f, " ") + ": not read\n"
 		}
-		look = s.program.Observe(s.state, m, at, now, number64(t, f[2]), n, s.position)
+		look = s.program.Observe(s.state, m, at, now, number64(t, f[2]), n, s.position, labels)
 	}
 	v, since, sinceTime := s.program.Verdict(s.state, 0)
 	var b strings.Builder

@@ -129,8 +129,11 @@ func (s *source) yamlError(err error) *Error {
 	if errors.As(err, &y) && y.GetToken() != nil {
 		p := y.GetToken().Position
 		hint := ""
-		if strings.Contains(y.GetMessage(), "flow map") {
+		switch {
+		case strings.Contains(y.GetMessage(), "flow map"):
 			hint = "; " + quoteHint
+		case strings.Contains(y.GetMessage(), "mapping value is not allowed"):
+			hint = "; " + colonHint
 		}
 		return s.errorf(pos{p.Line, p.Column}, "is not YAML: %s%s", y.GetMessage(), hint)
 	}

@@ -108,6 +108,7 @@ func (p *partition) open(m *model, i int, d *visutility.Decision, at place, now 
 	}
 	d.Outcome, d.Run = visutility.Fired, run.ID
 	m.facts.ActiveRun = run.ID
+	m.prog.Opened(m.state(), now)
 	p.started(m, now)
 	p.out.runs = append(p.out.runs, run)
 }

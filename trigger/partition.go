@@ -125,7 +125,7 @@ func (p *partition) record(e *visutility.Entry, i int) {
 	p.counts.folded++
 	var look uint64
 	if x.program >= 0 {
-		look = x.tab.prog.Observe(x.tab.at(x.rec), int(x.program), r.Time, e.Stored, r.Value, r.Count, e.Position)
+		look = x.tab.prog.Observe(x.tab.at(x.rec), int(x.program), r.Time, e.Stored, r.Value, r.Count, e.Position, e.Series[r.Series].Labels)
 	}
 	if x.flags&seriesLadder != 0 {
 		look |= x.m.climb(event(&e.Series[r.Series], *r), e.Position)
@@ -374,7 +374,7 @@ func (p *partition) control(c *visutility.Control, at place, now int64) {
 	case visutility.ControlResume:
 		f.Paused, f.PausedBy, f.PausedReason = false, "", ""
 	case visutility.ControlEnded:
-		m.ended(c, now)
+		m.ended(c, now, at.position)
 	case visutility.ControlPromoted:
 		p.promotedByHand(m, c, at, now)
 		m.promoted(c, now)
@@ -386,11 +386,14 @@ func (p *partition) control(c *visutility.Control, at place, now int64) {
 }
 
 // ended notes that a run is over, or (State Watching) that it only watches now.
-func (m *model) ended(c *visutility.Control, now int64) {
+func (m *model) ended(c *visutility.Control, now int64, pos visutility.Position) {
 	f := &m.facts
 	switch c.Run {
 	case f.ActiveRun:
 		f.ActiveRun = ""
+		if m.prog != nil {
+			m.prog.Closed(m.state(), c.State != visutility.Failed && c.State != visutility.Canceled, now, pos)
+		}
 	case f.WatchedRun:
 		f.WatchedRun, f.RollingBack = "", false
 		if c.State == visutility.Succeeded {
