@@ -125,8 +125,8 @@ func (s *substitution) mOfN(e ast.Expr, args []ast.Expr) {
 		s.fail(args[1], "", "m is %v and n is %v: a condition cannot hold %v times of %v", m, n, m, n)
 		return
 	}
-	s.knob(args[1], "")
-	s.knob(args[2], "")
+	s.knob(args[1], "").Whole = true
+	s.knob(args[2], "").Whole = true
 	cond, mistakes := s.condition(args[0], nil)
 	if cond == nil {
 		s.mistakes = append(s.mistakes, mistakes...)
@@ -184,7 +184,7 @@ func (s *substitution) windowArg(e ast.Expr) (window, bool) {
 			s.fail(e, "", `a window is a duration such as "24h", or a whole number of events from 1 to %d`, maxCountWindow)
 			return window{}, false
 		}
-		s.knob(e, "")
+		s.knob(e, "").Whole = true
 		return window{n: int(n)}, true
 	}
 	d, err := parseDuration(text)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/types"
 	"github.com/robfig/cron/v3"
 )
 
@@ -38,7 +39,7 @@ func (s *substitution) excess(e ast.Expr, args []ast.Expr) {
 		s.fail(args[0], "", "excess adds up harm, and where that lies is not known of %q; declare higher_is_better or lower_is_better under metrics", name)
 		return
 	}
-	s.optionKnobs("excess", o)
+	s.optionKnobs("excess", o, false)
 	l := ledger{sign: 1, constant: m.Baseline.Constant, level: m.Baseline.Value, tolerance: values["tolerance"]}
 	if m.Goal == HigherIsBetter {
 		l.sign = -1
@@ -112,7 +113,7 @@ func (s *substitution) worst(e ast.Expr, args []ast.Expr) {
 		s.fail(args[0], "", "which segment is the worst is not known of %q; declare higher_is_better or lower_is_better under metrics", name)
 		return
 	}
-	s.optionKnobs("worst", o)
+	s.optionKnobs("worst", o, true)
 	m.MinSamples = least
 	s.replace(e, newWorst(name, label, m, w, int(places)))
 }
@@ -129,7 +130,9 @@ func (s *substitution) quorum(e ast.Expr, args []ast.Expr) {
 	case int(k) > n:
 		s.fail(args[0], "", "%v of %d conditions can never hold", k, n)
 	default:
-		for _, a := range args {
+		s.knob(args[0], "").Whole = true
+		args[0].SetKindCase(s.fac.NewLiteral(args[0].ID(), types.Double(k)))
+		for _, a := range args[1:] {
 			s.visit(a)
 		}
 	}

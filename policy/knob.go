@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -34,9 +35,10 @@ type Knob struct {
 	// Line and Column are where it is written, or would be.
 	Line, Column int
 
-	at, length      int // bytes of the source that a new value replaces
-	before, after   string
-	wrap, wrapUntil int // a plain scalar, which the new text would end, is put in quotes; 0, 0 for none
+	at, length      int    // bytes of the source that a new value replaces
+	parameter       string // that is not written: a value comes with its name
+	fresh           bool   // and there is no map yet for it to stand in
+	wrap, wrapUntil int    // a plain scalar, which a map would end, is put in quotes; 0, 0 for none
 }
 
 // A rawKnob is a knob with its place in the text of a condition, in characters.
@@ -58,13 +60,15 @@ func (p *Policy) With(values map[string]string) (*Policy, error) {
 	return Parse(p.File, source)
 }
 
+// An edit replaces bytes of a source. Of those at one place the ones of a lower rank come first.
+type edit struct {
+	at, length int
+	text       string
+	rank       int
+}
+
 // patched is the source with other values at some knobs.
 func (p *Policy) patched(values map[string]string) ([]byte, error) {
-	type edit struct {
-		at, length int
-		text       string
-	}
-	var edits []edit
 	for name, value := range values {
 		i := slices.IndexFunc(p.knobs, func(k Knob) bool { return k.Name == name })
 		if i < 0 {
@@ -74,21 +78,36 @@ func (p *Policy) patched(values map[string]string) ([]byte, error) {
 			}
 			return nil, fmt.Errorf("%w: %s has no number %q to vary; there are %s", visutility.ErrInvalid, p.File, name, strings.Join(known, ", "))
 		}
-		k := &p.knobs[i]
-		if err := k.check(value); err != nil {
+		if err := p.knobs[i].check(value); err != nil {
 			return nil, err
 		}
-		edits = append(edits, edit{k.at, k.length, k.before + value + k.after})
-		if k.wrapUntil > 0 {
-			edits = append(edits, edit{k.wrap, 0, "'"}, edit{k.wrapUntil, 0, "'"})
+	}
+	var edits []edit
+	for i := range p.knobs {
+		k := &p.knobs[i]
+		value, ok := values[k.Name]
+		switch {
+		case !ok:
+			continue
+		case k.parameter == "":
+			edits = append(edits, edit{k.at, k.length, value, 1})
+		case !k.fresh:
+			edits = append(edits, edit{k.at, 0, k.parameter + ": " + value + ", ", 1})
+		default:
+			text := ", {" + k.parameter + ": " + value + "}"
+			if i := slices.IndexFunc(edits, func(e edit) bool { return e.at == k.at && e.rank == 1 }); i >= 0 {
+				edits[i].text = strings.TrimSuffix(edits[i].text, "}") + strings.Replace(text, "{", "", 1) // into the one map
+			} else {
+				edits = append(edits, edit{k.at, 0, text, 1})
+			}
+		}
+		if k.wrapUntil > 0 && !slices.Contains(edits, edit{k.wrap, 0, "'", 0}) {
+			edits = append(edits, edit{k.wrap, 0, "'", 0}, edit{k.wrapUntil, 0, "'", 2})
 		}
 	}
-	slices.SortStableFunc(edits, func(a, b edit) int { return b.at - a.at }) // from the end, so that places stay
+	slices.SortStableFunc(edits, func(a, b edit) int { return cmp.Or(b.at-a.at, b.rank-a.rank) }) // from the end, so that places stay
 	source := slices.Clone(p.Source)
-	for i, e := range edits {
-		if i > 0 && e.at == edits[i-1].at && e.length == 0 && e.text == "'" {
-			continue // two knobs of one scalar
-		}
+	for _, e := range edits {
 		source = slices.Replace(source, e.at, e.at+e.length, []byte(e.text)...)
 	}
 	return source, nil
@@ -116,11 +135,11 @@ var (
 	textForm   = regexp.MustCompile(`^(?:"[^"\\]*"|'[^'\\]*')`)
 )
 
-// knob notes that a literal can be varied, under a name or that of its own text.
-func (s *substitution) knob(e ast.Expr, name string) {
+// knob notes that a literal can be varied, under a name or that of its own text, and returns the note to be completed.
+func (s *substitution) knob(e ast.Expr, name string) *rawKnob {
 	r, ok := s.info.GetOffsetRange(e.ID())
 	if !ok || int(r.Start) > len(s.text) {
-		return
+		return new(rawKnob)
 	}
 	k := rawKnob{offset: int(r.Start)}
 	rest := string(s.text[k.offset:])
@@ -128,19 +147,18 @@ func (s *substitution) knob(e ast.Expr, name string) {
 		k.Text, k.Span = text[1:len(text)-1], true
 		k.offset++
 	} else if k.Text = numberForm.FindString(rest); k.Text == "" {
-		return
+		return new(rawKnob) // not written out
 	}
 	k.size = utf8.RuneCountInString(k.Text)
 	k.Name = name
 	s.knobs = append(s.knobs, k)
+	return &s.knobs[len(s.knobs)-1]
 }
 
 // optionKnobs notes the options of a function that are numbers.
-func (s *substitution) optionKnobs(function string, o options) {
+func (s *substitution) optionKnobs(function string, o options, whole bool) {
 	for _, x := range o.given {
-		if _, ok := literalNumber(x.value); ok {
-			s.knob(x.value, function+"."+x.name)
-		}
+		s.knob(x.value, function+"."+x.name).Whole = whole
 	}
 }
 
@@ -150,40 +168,38 @@ var limits = map[string]string{"cusum": "h", "ewma": "l", "page_hinkley": "thres
 // detectorKnobs notes the parameters of a detector, those that are not written too.
 func (s *substitution) detectorKnobs(metric ast.Expr, name string, kind drift.Kind, o options) {
 	for _, p := range kind.Parameters {
-		before := len(s.knobs)
+		var k *rawKnob
 		if x := o.get(p.Name); x != nil {
-			s.knob(x, name+"."+p.Name)
+			k = s.knob(x, name+"."+p.Name)
 		} else if p.Default != 0 {
-			s.absentKnob(metric, name, p, o)
+			k = s.absentKnob(metric, name, p, o)
+		} else {
+			continue
 		}
-		if len(s.knobs) > before {
-			k := &s.knobs[before]
-			k.Whole, k.Detector, k.Limit = p.Whole, name, limits[name] == p.Name
-		}
+		k.Whole, k.Detector, k.Limit = p.Whole, name, limits[name] == p.Name
 	}
 }
 
 // absentKnob notes a parameter that is not written: it would stand first in the map, or in one after the metric.
-func (s *substitution) absentKnob(metric ast.Expr, name string, p drift.Parameter, o options) {
-	k := rawKnob{Knob: Knob{Name: name + "." + p.Name, Text: strconv.FormatFloat(p.Default, 'g', -1, 64)}}
+func (s *substitution) absentKnob(metric ast.Expr, name string, p drift.Parameter, o options) *rawKnob {
+	k := rawKnob{Knob: Knob{Name: name + "." + p.Name, Text: strconv.FormatFloat(p.Default, 'g', -1, 64), parameter: p.Name}}
+	at := metric
 	if len(o.given) > 0 {
-		r, ok := s.info.GetOffsetRange(o.given[0].key.ID())
-		if !ok {
-			return
-		}
-		k.offset, k.before, k.after = int(r.Start), p.Name+": ", ", "
-	} else {
-		r, ok := s.info.GetOffsetRange(metric.ID())
-		if !ok {
-			return
-		}
-		k.offset = int(r.Start) + len([]rune(s.texts[metric.ID()]))
-		k.before, k.after = ", {"+p.Name+": ", "}"
+		at = o.given[0].key
+	}
+	r, ok := s.info.GetOffsetRange(at.ID())
+	if !ok {
+		return new(rawKnob)
+	}
+	k.offset = int(r.Start)
+	if len(o.given) == 0 {
+		k.offset, k.fresh = k.offset+len([]rune(s.texts[metric.ID()])), true
 	}
 	s.knobs = append(s.knobs, k)
+	return &s.knobs[len(s.knobs)-1]
 }
 
-// knobs finds the places in the source of the knobs of a condition.
+// conditionKnobs finds the places in the source of the knobs of a condition.
 func (x *draft) conditionKnobs(d *decoder, n *node, raw []rawKnob) {
 	for _, r := range raw {
 		at := d.locate(n, r.offset)
@@ -214,10 +230,8 @@ func (x *draft) insertable(d *decoder, n *node, k *Knob) bool {
 	}
 	rest := string(x.p.Source[from:])
 	switch rest[0] {
-	case '\'', '|', '>':
+	case '"', '\'', '|', '>':
 		return true
-	case '"':
-		return !strings.Contains(k.before+k.after, `"`)
 	}
 	if !strings.HasPrefix(rest, n.value) || strings.Contains(n.value, "'") {
 		return false
