@@ -32,6 +32,9 @@ func TestBacktestEqualsProduction(t *testing.T) {
 		`{when: "avg(accuracy, \"6h\") < baseline.accuracy - 0.05", for: 2h}`,
 		`{when: "m_of_n(accuracy < 0.8, 2, 4) || quantile(drift_score, 0.9, 12) > 0.7", cooldown: 1h}`,
 		`{when: "stddev(accuracy, 8) > 0.08 && count(drift_score, \"12h\") > 20.0", budget: {runs: 1, per: 1d}}`,
+		`{when: "quorum(2, adwin(accuracy, {grace: 5, clock: 4, baseline: 12}), cusum(accuracy, {baseline: 12, hold: \"9h\"}), page_hinkley(accuracy, {threshold: 0.1}), kswin(drift_score, {window: 12, stat: 4, alpha: 0.1}))"}`,
+		`{when: "worst(accuracy, \"country\", \"12h\", {min_samples: 30}) < 0.8 || worst(accuracy, \"country\", 3) < 0.7", for: 1h}`,
+		`{when: "excess(accuracy, {tolerance: 0.01}) > 40 || new_samples(drift_score) > 500", cooldown: 1h}`,
 	} {
 		policies = append(policies, mustPolicy(t, fmt.Sprintf("name: p%d\nmodels: ['m*%d', 'm*%d']\nretrain: %s\ntrain: {trainer: none}\n", i, 2*i, 2*i+1, retrain)),
 			mustPolicy(t, fmt.Sprintf("name: q%d\nmodels: ['m*%d']\nretrain: %s\ntrain: {trainer: none}\n", i, i+5, retrain)))

@@ -181,10 +181,13 @@ func cooldownFields() []field[Retrain] {
 	}
 }
 
+// maxBudget bounds the runs of a budget: the starts of so many are remembered of a model.
+const maxBudget = 1000
+
 func budgetFields() []field[Budget] {
 	return []field[Budget]{
 		{"runs", "How many.", integerSchema(1), func(d *decoder, n *node, b *Budget) {
-			if v, ok := d.integer(n, 1, 1_000_000); ok {
+			if v, ok := d.integer(n, 1, maxBudget); ok {
 				b.Runs = int(v)
 			}
 		}},

@@ -46,6 +46,7 @@ type expr struct {
 	op   operation
 	kind kind   // of the value
 	text string // as the user wrote it
+	at   int    // where in the condition's text, in characters
 	args []*expr
 	slot int     // of opSlot: index into the condition's slots
 	num  float64 // of opLiteral
@@ -99,7 +100,7 @@ type lowering struct {
 }
 
 func (l *lowering) lower(e ast.Expr) (*expr, error) {
-	x := &expr{kind: kindOf(l.tree.GetType(e.ID())), text: l.texts[e.ID()]}
+	x := &expr{kind: kindOf(l.tree.GetType(e.ID())), text: l.texts[e.ID()], at: l.offset(e)}
 	switch e.Kind() {
 	case ast.LiteralKind:
 		if x.num = floatOf(e.AsLiteral()); x.kind != foreign {

@@ -3,7 +3,6 @@ package policy
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -44,7 +43,7 @@ func Parse(file string, src []byte) (*Policy, error) {
 		})
 		return nil, d.errs
 	}
-	x.p.Warnings = x.warnings()
+	x.warn(d)
 	x.collectKnobs(d)
 	return x.p, nil
 }
@@ -278,6 +277,7 @@ func (x *draft) finish(d *decoder) {
 	if p.Rollback != nil {
 		p.Rollback.when, p.Rollback.When = x.condition(d, x.revert, scope{previous: true}, true)
 	}
+	x.sane(d)
 }
 
 // condition compiles a condition, if there is one. One that moves a verdict must
@@ -310,29 +310,4 @@ func (c *condition) learn(metrics map[string]Metric) {
 			metrics[s.metric] = Metric{Goal: canonical[s.metric], Baseline: Baseline{Events: defaultBaselineEvents}}
 		}
 	}
-}
-
-// warnings are what is allowed and perhaps not meant.
-func (x *draft) warnings() []string {
-	var all []string
-	r := x.p.Retrain
-	if r.AfterSuccess == 0 && r.Budget.Runs == 0 {
-		all = append(all, "retrain has no cooldown and no budget: as long as the condition holds, each run follows upon the last")
-	}
-	if r.when == nil {
-		return all
-	}
-	slot, op, _, ok := r.when.root.simple()
-	if !ok {
-		return all
-	}
-	s := r.when.slots[slot]
-	goal := x.p.Metrics[s.metric].Goal
-	up := op == opGreater || op == opGreaterEq
-	down := op == opLess || op == opLessEq
-	valued := s.fn <= fnMax || s.fn == fnQuantile
-	if valued && (goal == HigherIsBetter && up || goal == LowerIsBetter && down) {
-		all = append(all, fmt.Sprintf("retrain.when (%s) is true when %s is good: its goal is %s", r.When, s.metric, goal))
-	}
-	return all
 }

@@ -23,7 +23,7 @@ func TestParseErrors(t *testing.T) {
 			if err == nil {
 				out := "ok\n"
 				for _, w := range p.Warnings {
-					out += "warning: " + w + "\n"
+					out += "warning: " + w.Error() + "\n"
 				}
 				return out
 			}

@@ -48,7 +48,7 @@ type Policy struct {
 	Promote  Promote
 	Rollback *Rollback // nil: a promoted version is not watched
 	// Warnings are remarks of the kind a linter makes: the policy is good, but perhaps not meant so.
-	Warnings []string
+	Warnings Errors
 
 	exact bool // Models is one name, not a glob
 	knobs []Knob

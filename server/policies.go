@@ -30,12 +30,21 @@ func (s *server) policyRoutes(api huma.API) {
 	register(s, api, get("get-version-of-server", "/version", "Get the version of the server"), s.programVersion)
 }
 
+// remarks are warnings with their places, a line each.
+func remarks(all policy.Errors) []string {
+	var lines []string
+	for _, w := range all {
+		lines = append(lines, w.String())
+	}
+	return lines
+}
+
 func (s *server) listPolicies(context.Context, *struct{}) (*reply[pageOf[Policy]], error) {
 	var items []Policy
 	for _, p := range s.Engine.Policies() {
 		items = append(items, Policy{
 			Name: p.Name, File: p.File, Revision: p.Revision, Models: slices.Concat([]string{}, p.Models),
-			Source: string(p.Source), Warnings: p.Warnings,
+			Source: string(p.Source), Warnings: remarks(p.Warnings),
 		})
 	}
 	for _, err := range s.Engine.PolicyErrors() {

@@ -21,7 +21,7 @@ type linted struct {
 	Revision string   `json:"revision,omitempty"`
 	Models   []string `json:"models,omitempty"`
 	Errors   []fault  `json:"errors"`
-	Warnings []string `json:"warnings"`
+	Warnings []fault  `json:"warnings"`
 
 	policy *policy.Policy
 }
@@ -107,14 +107,14 @@ func lintFile(file string) (linted, error) {
 	if err != nil {
 		return linted{}, fmt.Errorf("reading a policy: %w", err)
 	}
-	l := linted{File: file, Errors: []fault{}, Warnings: []string{}}
+	l := linted{File: file, Errors: []fault{}, Warnings: []fault{}}
 	p, err := policy.Parse(file, src)
 	if err != nil {
 		l.Errors = faults(err)
 		return l, nil
 	}
 	l.policy, l.Name, l.Revision, l.Models = p, p.Name, p.Revision, p.Models
-	l.Warnings = append(l.Warnings, p.Warnings...)
+	l.Warnings = append(l.Warnings, faults(p.Warnings)...)
 	return l, nil
 }
 
@@ -155,10 +155,7 @@ func drawLint(p *page, results []linted) {
 			p.line("%s %s", red.Render("error:"), e.text)
 		}
 		for _, w := range l.Warnings {
-			if !strings.HasPrefix(w, l.File) {
-				w = l.File + ": " + w
-			}
-			p.line("%s %s", yellow.Render("warning:"), w)
+			p.line("%s %s", yellow.Render("warning:"), w.text)
 		}
 		if len(l.Errors) > 0 {
 			bad++
