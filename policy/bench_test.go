@@ -2,9 +2,14 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/drift"
 )
 
 // BenchmarkObserve is the hot path as the fold meets it: 10,000 models of five
@@ -72,27 +77,59 @@ func mustParse(t testing.TB, file, text string) *Policy {
 	return p
 }
 
-// BenchmarkOperator is one event of one hot model, by what is asked of it.
-func BenchmarkOperator(b *testing.B) {
-	for _, when := range []string{
+// operatorTexts are conditions that each ask for one operator.
+func operatorTexts() []string {
+	texts := []string{
 		`accuracy < 0.1`, `avg(accuracy, "24h") < 0.1`, `stddev(accuracy, "24h") > 9`, `min(accuracy, "24h") < 0.1`,
 		`quantile(accuracy, 0.5, "24h") < 0.1`, `avg(accuracy, 30) < 0.1`, `stddev(accuracy, 30) > 9`, `quantile(accuracy, 0.5, 100) < 0.1`,
-		`avg(accuracy, "24h") < baseline.accuracy - 0.5 && recall > 3`, `m_of_n(accuracy < 0.1, 2, 3)`, `[accuracy, recall].exists(x, x < 0.1)`,
-	} {
-		b.Run(when, func(b *testing.B) {
-			set, err := NewSet(mustParse(b, "p.yaml", policyText(when)))
-			if err != nil {
-				b.Fatal(err)
-			}
-			p := set.For("m")
-			state := fresh(p)
-			m := p.Metric("accuracy")
-			b.ReportAllocs()
-			for i := range b.N {
-				now := int64(1_700_000_000_000) + int64(i)
-				p.Observe(state, m, now, now, 0.9+float64(i%7)/100, 10, 1, "")
-			}
-			b.ReportMetric(float64(p.Words()), "words")
-		})
+		`avg(accuracy, "24h") < baseline.accuracy - 0.5 && recall < 0.1`, `m_of_n(accuracy < 0.1, 2, 3)`, `[accuracy, recall].exists(x, x < 0.1)`,
+		`quorum(2, accuracy < 0.1, accuracy < 0.2, recall < 0.3)`, `new_samples(accuracy) > 1e12`, `excess(accuracy, {tolerance: 0.1}) > 1e12`, `cron("@yearly") && accuracy < 0.1`,
+		`worst(accuracy, "country") < 0.1`, `worst(accuracy, "country", "24h") < 0.1`, `worst(accuracy, "country", 30) < 0.1`,
 	}
+	for _, name := range slices.Sorted(maps.Keys(drift.Detectors)) {
+		texts = append(texts, name+`(accuracy, {hold: "1s"}) && recall < 0.1`)
+	}
+	return texts
+}
+
+// BenchmarkOperator is one event of one hot model, by what is asked of it. Values are normal, around 0.9; labels are of
+// eight countries.
+func BenchmarkOperator(b *testing.B) {
+	for _, when := range operatorTexts() {
+		b.Run(when, func(b *testing.B) { benchmarkOneModel(b, when) })
+	}
+	// One model under sixteen policies that share nothing.
+	b.Run("sixteen policies", func(b *testing.B) {
+		texts := operatorTexts()
+		benchmarkOneModel(b, slices.Concat(texts[:7], texts[9:10], texts[13:16], texts[18:23])...)
+	})
+}
+
+func benchmarkOneModel(b *testing.B, whens ...string) {
+	var policies []*Policy
+	for i, when := range whens {
+		policies = append(policies, mustParse(b, fmt.Sprintf("p%d.yaml", i), policyText(when)))
+	}
+	set, err := NewSet(policies...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	p := set.For("m")
+	state := fresh(p)
+	m := p.Metric("accuracy")
+	r := rand.New(rand.NewPCG(1, 2))
+	values, labels := make([]float64, 1<<12), make([]visutility.Labels, 8)
+	for i := range values {
+		values[i] = 0.9 + 0.02*r.NormFloat64()
+	}
+	for i := range labels {
+		labels[i] = visutility.MakeLabels(map[string]string{"country": fmt.Sprint("country ", i)})
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		now := int64(1_700_000_000_000) + int64(i)
+		p.Observe(state, m, now, now, values[i&(len(values)-1)], 10, 1, labels[i&7])
+	}
+	b.ReportMetric(float64(p.Words()), "words")
 }

@@ -107,35 +107,29 @@ func (o *operator) foldSegments(w []uint64, now, t int64, v, weight float64, lab
 	d.inner.op.foldWords(place[segmentHead:], clock{event: now}, t, v, weight, "")
 }
 
-// find is the place of a segment: its own, else a free one, else that of the segment which has been silent
-// longest, and long enough; nil for none.
+// find is the place of a segment: its own, else the first free one, else that of the segment which has been silent
+// longest, and long enough; nil for none. Places are taken in their order and given up only to be taken at once, so
+// behind the first free one all are.
 func (d *division) find(w []uint64, hash uint64, now int64) []uint64 {
-	var free, oldest []uint64
+	var oldest []uint64
 	for i := range d.places {
 		p := d.place(w, i)
 		switch {
-		case p[segmentHash] == hash:
+		case p[segmentHash] == hash || p[segmentHash] == 0:
 			return p
-		case p[segmentHash] == 0:
-			if free == nil {
-				free = p
-			}
 		case oldest == nil || p[segmentNewest] < oldest[segmentNewest]:
 			oldest = p
 		}
 	}
-	if free == nil && oldest != nil && now-int64(oldest[segmentNewest]) >= d.silent {
-		oldest[segmentHash] = 0
-		free = oldest
+	if now-int64(oldest[segmentNewest]) < d.silent {
+		return nil
 	}
-	return free
+	oldest[segmentHash] = 0
+	return oldest
 }
 
-// segmentValue is what is read of a place: NaN where it is free, or has too few samples.
+// segmentValue is what is read of a place that is taken: NaN where it has too few samples.
 func (d *division) segmentValue(p []uint64, at clock) float64 {
-	if p[segmentHash] == 0 {
-		return math.NaN()
-	}
 	return d.inner.readWords(p[segmentHead:], d.inner.op, at)
 }
 
@@ -144,6 +138,9 @@ func (d *division) worst(w []uint64, at clock) (worst []uint64, value float64) {
 	value = math.NaN()
 	for i := range d.places {
 		p := d.place(w, i)
+		if p[segmentHash] == 0 {
+			break
+		}
 		v := d.segmentValue(p, at)
 		if worst == nil && v == v || d.high && v > value || !d.high && v < value {
 			worst, value = p, v

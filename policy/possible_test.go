@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"math"
 	"testing"
 
@@ -11,7 +12,11 @@ import (
 func TestClashIsRight(t *testing.T) {
 	clashes := 0
 	rapid.Check(t, func(t *rapid.T) {
-		text := drawTruth(t, 4)
+		comparison := func() string {
+			return fmt.Sprintf("%s %s %s", rapid.SampledFrom([]string{"a", "b", "accuracy"}).Draw(t, "metric"),
+				rapid.SampledFrom([]string{"<", "<=", ">", ">=", "==", "!="}).Draw(t, "op"), rapid.SampledFrom([]string{"-1", "0", "0.5", "1", "2"}).Draw(t, "limit"))
+		}
+		text := fmt.Sprintf("%s && (%s || %s) && %s", comparison(), comparison(), drawTruth(t, 2), comparison())
 		cond, mistakes := compile(text, scope{metrics: testMetrics})
 		if cond == nil {
 			t.Fatalf("%s: %v", text, mistakes)
