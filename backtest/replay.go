@@ -28,6 +28,7 @@ type replay struct {
 	// scheduled: the policies only watch, and each model is retrained so often.
 	scheduled bool
 	every     time.Duration
+	brief     bool // no decisions are listed
 	seen      func(events int)
 
 	plan   Plan
@@ -167,6 +168,9 @@ func (x *replay) decided(d *visutility.Decision) {
 	}
 	if d.Outcome == visutility.Suppressed {
 		x.plan.Suppressed[d.SuppressedBy]++
+	}
+	if x.brief {
+		return
 	}
 	if len(x.plan.Decisions) < maxDecisions {
 		x.plan.Decisions = append(x.plan.Decisions, *d)

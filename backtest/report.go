@@ -120,34 +120,15 @@ var schedules = []struct {
 
 // Run replays the past under the policies, and under the schedules. Events must not be added to data any more.
 func Run(ctx context.Context, o Options, data *Data) (*Report, error) {
-	if data.Events() == 0 {
-		return nil, fmt.Errorf("%w: there are no events to replay", visutility.ErrInvalid)
-	}
-	if o.TrainTime <= 0 {
-		o.TrainTime = time.Hour
-	}
-	if o.Tick <= 0 {
-		o.Tick = time.Minute
-	}
 	set, err := replayable(o.Policies)
 	if err != nil {
 		return nil, err
 	}
-	data.sort()
-	from, to := data.span()
+	r, err := o.report(set, data)
+	if err != nil {
+		return nil, err
+	}
 	first := data.firsts()
-	r := &Report{
-		From: utc(from), To: utc(to), Events: data.Events(), Models: len(first),
-		incidents: data.incidents(), policies: o.Policies, priced: o.Cost != 0,
-	}
-	for _, spans := range r.incidents {
-		r.Incidents += len(spans)
-	}
-	for m := range first {
-		if set.For(m) != nil {
-			r.Watched++
-		}
-	}
 	replays := []*replay{{o: o, data: data, first: first, set: set, plan: Plan{Name: "policy"}}}
 	if len(o.Against) > 0 {
 		against, err := replayable(o.Against)
@@ -167,6 +148,35 @@ func Run(ctx context.Context, o Options, data *Data) (*Report, error) {
 		r.Plans = append(r.Plans, x.plan)
 	}
 	r.Caveats = caveats(o, r, data)
+	return r, nil
+}
+
+// report begins a report, of what does not depend on any plan; it fills in the options' defaults.
+func (o *Options) report(set *policy.Set, data *Data) (*Report, error) {
+	if data.Events() == 0 {
+		return nil, fmt.Errorf("%w: there are no events to replay", visutility.ErrInvalid)
+	}
+	if o.TrainTime <= 0 {
+		o.TrainTime = time.Hour
+	}
+	if o.Tick <= 0 {
+		o.Tick = time.Minute
+	}
+	data.sort()
+	from, to := data.span()
+	first := data.firsts()
+	r := &Report{
+		From: utc(from), To: utc(to), Events: data.Events(), Models: len(first),
+		incidents: data.incidents(), policies: o.Policies, priced: o.Cost != 0,
+	}
+	for _, spans := range r.incidents {
+		r.Incidents += len(spans)
+	}
+	for m := range first {
+		if set.For(m) != nil {
+			r.Watched++
+		}
+	}
 	return r, nil
 }
 

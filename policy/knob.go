@@ -47,6 +47,9 @@ type rawKnob struct {
 	offset, size int
 }
 
+// Absent reports whether the knob is not written: it stands at its default.
+func (k Knob) Absent() bool { return k.parameter != "" }
+
 // Knobs are the numbers that can be tried at other values, in the order of the file.
 func (p *Policy) Knobs() []Knob { return slices.Clone(p.knobs) }
 

@@ -74,7 +74,7 @@ visutility backtest new.yaml --against policies/ --data scores.ndjson --cost 40 
 			if err != nil {
 				return err
 			}
-			report, err := replayed(cmd, o, past)
+			report, err := withBar(cmd, past, &o, func() (*backtest.Report, error) { return backtest.Run(cmd.Context(), o, past) })
 			if err != nil {
 				return err
 			}
@@ -119,10 +119,10 @@ func readPolicies(args []string) ([]*policy.Policy, error) {
 	return all, nil
 }
 
-// replayed runs the backtest, with a progress bar where it takes a while.
-func replayed(cmd *cobra.Command, o backtest.Options, past *backtest.Data) (*backtest.Report, error) {
+// withBar plays replays over the past, with a progress bar where that takes a while.
+func withBar[T any](cmd *cobra.Command, past *backtest.Data, o *backtest.Options, play func() (T, error)) (T, error) {
 	if past.Events() < barEvents || !isTerminal(cmd.ErrOrStderr()) {
-		return backtest.Run(cmd.Context(), o, past)
+		return play()
 	}
 	bars := mpb.New(mpb.WithOutput(cmd.ErrOrStderr()), mpb.WithWidth(64))
 	bar := bars.AddBar(0,
@@ -132,11 +132,11 @@ func replayed(cmd *cobra.Command, o backtest.Options, past *backtest.Data) (*bac
 		bar.SetTotal(all, false)
 		bar.SetCurrent(done)
 	}
-	report, err := backtest.Run(cmd.Context(), o, past)
+	result, err := play()
 	bar.SetTotal(-1, err == nil)
 	bar.Abort(false) // does nothing when it is complete
 	bars.Wait()
-	return report, err
+	return result, err
 }
 
 func writeReport(file string, r *backtest.Report, past *backtest.Data) error {
@@ -164,7 +164,7 @@ func drawReport(p *page, r *backtest.Report, priced bool) {
 		heads = append(heads, "SPEND")
 	}
 	if r.Incidents > 0 {
-		heads = append(heads, "FOUND", "MEDIAN DELAY", "RUNS OUTSIDE")
+		heads = append(heads, detectionHeads...)
 	}
 	rows := make([][]string, len(r.Plans))
 	for i := range r.Plans {
@@ -176,9 +176,14 @@ func drawReport(p *page, r *backtest.Report, priced bool) {
 			drawPlan(p, l)
 		}
 	}
+	drawCaveats(p, r.Caveats)
+}
+
+// drawCaveats shows what a replay cannot know.
+func drawCaveats(p *page, caveats []string) {
 	p.line("")
 	p.line("%s", headStyle.Render("what this cannot know"))
-	for _, c := range r.Caveats {
+	for _, c := range caveats {
 		p.line("- %s", c)
 	}
 }
@@ -196,14 +201,22 @@ func planRow(l *backtest.Plan, priced bool) []string {
 	if priced {
 		row = append(row, number(l.Spend))
 	}
-	if d := l.Detection; d != nil {
-		delay := "-"
-		if d.Found > 0 {
-			delay = short(seconds(d.MedianDelay))
-		}
-		row = append(row, fmt.Sprintf("%d of %d", d.Found, d.Found+d.Missed), delay, strconv.Itoa(d.Outside))
+	if l.Detection != nil {
+		row = append(row, detection(l.Detection)...)
 	}
 	return row
+}
+
+// detectionHeads are the columns of detection.
+var detectionHeads = []string{"FOUND", "MEDIAN DELAY", "RUNS OUTSIDE"}
+
+// detection is how runs fit incidents.
+func detection(d *backtest.Detection) []string {
+	delay := "-"
+	if d.Found > 0 {
+		delay = short(seconds(d.MedianDelay))
+	}
+	return []string{fmt.Sprintf("%d of %d", d.Found, d.Found+d.Missed), delay, strconv.Itoa(d.Outside)}
 }
 
 // shortList names a few.
