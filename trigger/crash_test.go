@@ -63,6 +63,22 @@ retrain:
 train: {trainer: x}
 rollback: {when: 'age < duration("10m") && accuracy < 0.2', within: 1d}
 ---
+name: alarms
+models: [b, c]
+metrics: {auc: higher_is_better}
+retrain:
+  when: >
+    quorum(2, cusum(accuracy, {baseline: 3, h: 1}), kswin(auc, {window: 6, stat: 3, alpha: 0.2, hold: "8m"}), page_hinkley(accuracy, {threshold: 0.2, min_instances: 2}))
+    || worst(accuracy, "country", 2, {segments: 2}) < 0.3
+  cooldown: {after_success: 2m, after_failure: 1m}
+train: {trainer: x}
+---
+name: spent
+models: [a, e]
+metrics: {auc: {goal: higher_is_better, baseline: 0.8}}
+retrain: {when: 'new_samples(accuracy) >= 30 || excess(auc, {tolerance: 0.1}) > 4 || cron("*/25 * * * *")', cooldown: 1m}
+train: {trainer: x}
+---
 name: own
 models: [a, d]
 retrain: {strategy: streak, cooldown: 30s}

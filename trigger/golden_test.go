@@ -26,7 +26,7 @@ import (
 //
 // Never rewrite the directory of a release that is out. If the test fails for one, the change that made it
 // fail forgets the state of everybody who upgrades.
-const release = "v0.1"
+const release = "v0.2"
 
 // A goldenModel is the snapshot of a model, with what its policies thought of it.
 type goldenModel struct {
