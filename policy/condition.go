@@ -251,7 +251,7 @@ func (s *substitution) visit(e ast.Expr) {
 // literal turns integers into doubles: all numbers of a condition are.
 func (s *substitution) literal(e ast.Expr) {
 	if _, ok := literalNumber(e); ok {
-		s.knob(e, "").Limit = true
+		s.knob(e, "")
 	}
 	switch v := e.AsLiteral().(type) {
 	case types.Int:
@@ -411,7 +411,7 @@ func (s *substitution) call(e ast.Expr) {
 			s.fail(args[0], "", "%v", err)
 			return
 		}
-		s.knob(args[0], "").Limit = true
+		s.knob(args[0], "")
 		args[0].SetKindCase(s.fac.NewLiteral(args[0].ID(), types.String(d.String()))) // CEL knows no days
 		return
 	case name == operators.Index && len(args) == 2 && args[0].Kind() == ast.IdentKind && args[1].Kind() == ast.LiteralKind:

@@ -27,11 +27,8 @@ type Knob struct {
 	Span bool
 	// Whole reports whether it must be a whole number.
 	Whole bool
-	// Detector is the name of the detector whose parameter it is, "" for none.
-	Detector string
-	// Limit reports whether it is the limit of a statistic: a number that a condition compares with, or the
-	// parameter that a detector's statistic has to reach. A greater distance makes the policy calmer.
-	Limit bool
+	// Role is what it does to how easily the policy fires, as far as that is plain.
+	Role Role
 	// Line and Column are where it is written, or would be.
 	Line, Column int
 
@@ -40,6 +37,17 @@ type Knob struct {
 	fresh           bool   // and there is no map yet for it to stand in
 	wrap, wrapUntil int    // a plain scalar, which a map would end, is put in quotes; 0, 0 for none
 }
+
+// A Role is what a knob does to how easily a policy fires.
+type Role string
+
+// The roles. The zero Role is any other.
+const (
+	Limit    Role = "limit"    // a value is compared with it
+	Margin   Role = "margin"   // it is added to, or taken from, what is compared
+	Factor   Role = "factor"   // what is compared is multiplied or divided by it
+	Distance Role = "distance" // a detector fires when its statistic has come so far
+)
 
 // A rawKnob is a knob with its place in the text of a condition, in characters.
 type rawKnob struct {
@@ -165,7 +173,7 @@ func (s *substitution) optionKnobs(function string, o options, whole bool) {
 	}
 }
 
-// limits are the parameters of detectors that their statistic has to reach.
+// limits are the parameters of detectors that say how far their statistic has to come.
 var limits = map[string]string{"cusum": "h", "ewma": "l", "page_hinkley": "threshold", "ddm": "drift", "edetector": "arl"}
 
 // detectorKnobs notes the parameters of a detector, those that are not written too.
@@ -179,7 +187,9 @@ func (s *substitution) detectorKnobs(metric ast.Expr, name string, kind drift.Ki
 		} else {
 			continue
 		}
-		k.Whole, k.Detector, k.Limit = p.Whole, name, limits[name] == p.Name
+		if k.Whole = p.Whole; limits[name] == p.Name {
+			k.Role = Distance
+		}
 	}
 }
 
@@ -203,10 +213,13 @@ func (s *substitution) absentKnob(metric ast.Expr, name string, p drift.Paramete
 }
 
 // conditionKnobs finds the places in the source of the knobs of a condition.
-func (x *draft) conditionKnobs(d *decoder, n *node, raw []rawKnob) {
-	for _, r := range raw {
+func (x *draft) conditionKnobs(d *decoder, n *node, c *condition) {
+	for _, r := range c.knobs {
 		at := d.locate(n, r.offset)
 		k := r.Knob
+		if k.Role == "" {
+			k.Role = c.roleOf(r.offset)
+		}
 		k.Line, k.Column = at.line, at.col
 		var ok bool
 		if k.at, ok = d.byteAt(at); !ok {
@@ -222,6 +235,42 @@ func (x *draft) conditionKnobs(d *decoder, n *node, raw []rawKnob) {
 		}
 		x.addKnob(k)
 	}
+}
+
+// roleOf is the role of the number that is written at an offset.
+func (c *condition) roleOf(offset int) Role {
+	if role, ok := c.root.roleOf(offset); ok {
+		return role
+	}
+	for _, s := range c.slots {
+		if s.fn == fnMOfN {
+			if role := s.op.cond.roleOf(offset); role != "" {
+				return role
+			}
+		}
+	}
+	return ""
+}
+
+// roleOf finds the literal at an offset; what stands above it says what it does.
+func (e *expr) roleOf(offset int) (Role, bool) {
+	for _, a := range e.args {
+		if a.op == opLiteral && a.at == offset {
+			switch {
+			case e.op >= opLess && e.op <= opNotEq:
+				return Limit, true
+			case e.op == opAdd || e.op == opSub:
+				return Margin, true
+			case e.op == opMul || e.op == opDiv:
+				return Factor, true
+			}
+			return "", true
+		}
+		if role, ok := a.roleOf(offset); ok {
+			return role, true
+		}
+	}
+	return "", false
 }
 
 // insertable prepares a plain scalar for text that would end it: it is put in quotes. It is not ok where the
@@ -281,7 +330,7 @@ func (x *draft) collectKnobs(d *decoder) {
 		c *condition
 	}{{x.when, x.p.Retrain.when}, {x.unless, x.p.Retrain.unless}} {
 		if c.c != nil {
-			x.conditionKnobs(d, c.n, c.c.knobs)
+			x.conditionKnobs(d, c.n, c.c)
 		}
 	}
 	r := x.root.get("retrain")

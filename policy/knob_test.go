@@ -15,7 +15,7 @@ model: m
 metrics: {x: lower_is_better}
 retrain:
   when: >
-    avg(x, "24h") > 0.30 && count(x, 30) > 0.30
+    avg(x, "24h") > 0.30 && count(x, 30) > 0.30 - baseline.x * 2.5
     || cusum(x, {k: 1.5, hold: "2d"}) || m_of_n(x > -1e3, 2, 5) || age > duration("30d")
   unless: x > 7
   for: 2h
@@ -29,7 +29,7 @@ train: {run: a}
 		for _, f := range []struct {
 			set  bool
 			name string
-		}{{k.Span, "span"}, {k.Whole, "whole"}, {k.Limit, "limit"}} {
+		}{{k.Span, "span"}, {k.Whole, "whole"}, {k.Role != "", string(k.Role)}} {
 			if f.set {
 				s += " " + f.name
 			}
@@ -37,10 +37,10 @@ train: {run: a}
 		got = append(got, s)
 	}
 	want := []string{
-		"6:13 24h = 24h span", "6:21 0.30 = 0.30 limit", "6:38 30 = 30 whole", "6:44 0.30#2 = 0.30 limit",
-		"7:18 cusum.h = 5 limit", "7:18 cusum.baseline = 100 whole", "7:18 cusum.clip = 3",
+		"6:13 24h = 24h span", "6:21 0.30 = 0.30 limit", "6:38 30 = 30 whole", "6:44 0.30#2 = 0.30 margin", "6:64 2.5 = 2.5 factor",
+		"7:18 cusum.h = 5 distance", "7:18 cusum.baseline = 100 whole", "7:18 cusum.clip = 3",
 		"7:21 cusum.k = 1.5", "7:33 cusum.hold = 2d span",
-		"7:53 -1e3 = -1e3 limit", "7:59 2 = 2 whole", "7:62 5 = 5 whole", "7:84 30d = 30d span limit",
+		"7:53 -1e3 = -1e3 limit", "7:59 2 = 2 whole", "7:62 5 = 5 whole", "7:84 30d = 30d span",
 		"8:15 7 = 7 limit", "9:8 for = 2h span",
 		"10:30 cooldown.after_success = 1d span", "10:50 cooldown.after_failure = 5m span",
 		"11:18 budget.runs = 8 whole", "11:26 budget.per = 30d span",
@@ -93,7 +93,7 @@ func TestWithEvery(t *testing.T) {
 		t.Errorf("only %d knobs", len(p.Knobs()))
 	}
 	for i, k := range p.Knobs() {
-		if k.Span || k.Whole || k.Detector != "" && !k.Limit {
+		if k.Span || k.Whole || k.Role == "" {
 			continue // not every value will do
 		}
 		q, err := p.With(map[string]string{k.Name: "0.75"})
