@@ -110,6 +110,30 @@ func TestLevels(t *testing.T) {
 	}
 }
 
+// TestPSIByHand: an empty bin counts as half a value on both sides, a bin that is empty on both not at all.
+func TestPSIByHand(t *testing.T) {
+	want := (1-0.8)*(math.Log(1)-math.Log(0.8)) + (0.05-0.25)*(math.Log(0.05)-math.Log(0.25))
+	for _, c := range [][2][]float64{{{10, 0}, {8, 2}}, {{8, 2}, {10, 0}}, {{10, 0, 0}, {8, 0, 2}}} {
+		if got := must(drift.PSI(c[0], c[1])).Value; math.Abs(got-want) > 1e-12 {
+			t.Errorf("PSI(%v, %v) = %v, want %v", c[0], c[1], got, want)
+		}
+	}
+}
+
+// TestPSILimitIsTheLevel: the limit for a p-value is the index that has it.
+func TestPSILimitIsTheLevel(t *testing.T) {
+	for _, c := range [][2][]float64{{{30, 30, 40}, {25, 30, 20}}, {{100, 200, 300, 400}, {10, 12, 30, 61}}} {
+		n, m := 0.0, 0.0
+		for i := range c[0] {
+			n, m = n+c[0][i], m+c[1][i]
+		}
+		d := must(drift.PSI(c[0], c[1]))
+		if got := drift.PSILimit(len(c[0]), n, m, d.P); math.Abs(got-d.Value) > 1e-6*d.Value {
+			t.Errorf("the limit for %v is %v, the index with that p-value is %v", d.P, got, d.Value)
+		}
+	}
+}
+
 func TestPermutation(t *testing.T) {
 	distance := func(a, b []float64) float64 { return must(drift.Wasserstein(a, b)).Value }
 	r := rand.New(rand.NewPCG(3, 4))
