@@ -134,6 +134,35 @@ func TestPSILimitIsTheLevel(t *testing.T) {
 	}
 }
 
+// TestKSHistogramIsKS: over bins that tell all values apart, the histogram's test is that of the samples: the same
+// distance, and nearly the same p-value, once exact and once asymptotic.
+func TestKSHistogramIsKS(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	const bins = 400
+	for _, c := range []struct{ shift, n, m int }{{0, 600, 900}, {15, 600, 900}, {40, 600, 900}, {30, 20, 24}, {40, 12, 60}, {25, 40, 40}} {
+		shift, n, m := c.shift, c.n, c.m
+		a, b := make([]float64, bins), make([]float64, bins)
+		var as, bs []float64
+		for range n {
+			k := r.IntN(bins - 40)
+			a[k]++
+			as = append(as, float64(k))
+		}
+		for range m {
+			k := r.IntN(bins-40) + shift
+			b[k]++
+			bs = append(bs, float64(k))
+		}
+		h, s := must(drift.KSHistogram(a, b)), must(drift.KS(as, bs))
+		if !near(h.Value, s.Value, 1e-12) {
+			t.Errorf("shift %d: the distance of the histograms is %v, that of the samples %v", shift, h.Value, s.Value)
+		}
+		if math.Abs(h.P-s.P) > 0.02+0.1*s.P || s.P > 1e-9 && math.Abs(math.Log(h.P/s.P)) > 0.5 {
+			t.Errorf("shift %d: p of the histograms is %v, of the samples %v", shift, h.P, s.P)
+		}
+	}
+}
+
 func TestPermutation(t *testing.T) {
 	distance := func(a, b []float64) float64 { return must(drift.Wasserstein(a, b)).Value }
 	r := rand.New(rand.NewPCG(3, 4))
