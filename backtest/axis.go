@@ -128,6 +128,5 @@ func format(v float64, k policy.Knob) string {
 	case k.Whole:
 		return strconv.FormatFloat(math.Round(v), 'f', -1, 64)
 	}
-	rounded, _ := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 4, 64), 64) // what was written can be read
-	return strconv.FormatFloat(rounded, 'f', -1, 64)
+	return levelText(v)
 }

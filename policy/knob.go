@@ -35,6 +35,7 @@ type Knob struct {
 	at, length      int    // bytes of the source that a new value replaces
 	parameter       string // that is not written: a value comes with its name
 	fresh           bool   // and there is no map yet for it to stand in
+	when            bool   // part of retrain.when
 	wrap, wrapUntil int    // a plain scalar, which a map would end, is put in quotes; 0, 0 for none
 }
 
@@ -43,10 +44,10 @@ type Role string
 
 // The roles. The zero Role is any other.
 const (
-	Limit    Role = "limit"    // a value is compared with it
+	Limit    Role = "limit"    // what has the scale of the metric is compared with it
 	Margin   Role = "margin"   // it is added to, or taken from, what is compared
 	Factor   Role = "factor"   // what is compared is multiplied or divided by it
-	Distance Role = "distance" // a detector fires when its statistic has come so far
+	Distance Role = "distance" // a sum, or the statistic of a detector, has to come so far
 )
 
 // A rawKnob is a knob with its place in the text of a condition, in characters.
@@ -57,6 +58,9 @@ type rawKnob struct {
 
 // Absent reports whether the knob is not written: it stands at its default.
 func (k Knob) Absent() bool { return k.parameter != "" }
+
+// InWhen reports whether the knob is part of retrain.when.
+func (k Knob) InWhen() bool { return k.when }
 
 // Knobs are the numbers that can be tried at other values, in the order of the file.
 func (p *Policy) Knobs() []Knob { return slices.Clone(p.knobs) }
@@ -220,7 +224,7 @@ func (x *draft) conditionKnobs(d *decoder, n *node, c *condition) {
 		if k.Role == "" {
 			k.Role = c.roleOf(r.offset)
 		}
-		k.Line, k.Column = at.line, at.col
+		k.Line, k.Column, k.when = at.line, at.col, n == x.when
 		var ok bool
 		if k.at, ok = d.byteAt(at); !ok {
 			continue
@@ -239,8 +243,8 @@ func (x *draft) conditionKnobs(d *decoder, n *node, c *condition) {
 
 // roleOf is the role of the number that is written at an offset.
 func (c *condition) roleOf(offset int) Role {
-	if role, ok := c.root.roleOf(offset); ok {
-		return role
+	if e, ok := c.root.above(offset); ok {
+		return e.role(c.slots)
 	}
 	for _, s := range c.slots {
 		if s.fn == fnMOfN {
@@ -252,25 +256,39 @@ func (c *condition) roleOf(offset int) Role {
 	return ""
 }
 
-// roleOf finds the literal at an offset; what stands above it says what it does.
-func (e *expr) roleOf(offset int) (Role, bool) {
+// above finds the operation that the literal at an offset is an operand of.
+func (e *expr) above(offset int) (*expr, bool) {
 	for _, a := range e.args {
 		if a.op == opLiteral && a.at == offset {
-			switch {
-			case e.op >= opLess && e.op <= opNotEq:
-				return Limit, true
-			case e.op == opAdd || e.op == opSub:
-				return Margin, true
-			case e.op == opMul || e.op == opDiv:
-				return Factor, true
-			}
-			return "", true
+			return e, true
 		}
-		if role, ok := a.roleOf(offset); ok {
-			return role, true
+		if found, ok := a.above(offset); ok {
+			return found, true
 		}
 	}
-	return "", false
+	return nil, false
+}
+
+// role is what an operation makes of a number that is one of its operands.
+func (e *expr) role(slots []*slot) Role {
+	switch {
+	case e.op == opAdd || e.op == opSub:
+		return Margin
+	case e.op == opMul || e.op == opDiv:
+		return Factor
+	case e.op < opLess || e.op > opNotEq:
+		return ""
+	}
+	for _, a := range e.args {
+		if a.op != opSlot {
+			continue
+		}
+		switch slots[a.slot].fn {
+		case fnSum, fnCount, fnStddev, fnNewSamples, fnExcess:
+			return Distance
+		}
+	}
+	return Limit
 }
 
 // insertable prepares a plain scalar for text that would end it: it is put in quotes. It is not ok where the

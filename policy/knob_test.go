@@ -15,7 +15,7 @@ model: m
 metrics: {x: lower_is_better}
 retrain:
   when: >
-    avg(x, "24h") > 0.30 && count(x, 30) > 0.30 - baseline.x * 2.5
+    avg(x, "24h") > 0.30 && count(x, 30) > 0.30 - baseline.x * 2.5 && excess(x) > 40
     || cusum(x, {k: 1.5, hold: "2d"}) || m_of_n(x > -1e3, 2, 5) || age > duration("30d")
   unless: x > 7
   for: 2h
@@ -37,7 +37,7 @@ train: {run: a}
 		got = append(got, s)
 	}
 	want := []string{
-		"6:13 24h = 24h span", "6:21 0.30 = 0.30 limit", "6:38 30 = 30 whole", "6:44 0.30#2 = 0.30 margin", "6:64 2.5 = 2.5 factor",
+		"6:13 24h = 24h span", "6:21 0.30 = 0.30 limit", "6:38 30 = 30 whole", "6:44 0.30#2 = 0.30 margin", "6:64 2.5 = 2.5 factor", "6:83 40 = 40 distance",
 		"7:18 cusum.h = 5 distance", "7:18 cusum.baseline = 100 whole", "7:18 cusum.clip = 3",
 		"7:21 cusum.k = 1.5", "7:33 cusum.hold = 2d span",
 		"7:53 -1e3 = -1e3 limit", "7:59 2 = 2 whole", "7:62 5 = 5 whole", "7:84 30d = 30d span",

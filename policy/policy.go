@@ -165,6 +165,17 @@ type Rollback struct {
 	when *condition
 }
 
+// Reads are the metrics whose events can move the verdict, sorted.
+func (p *Policy) Reads() []string {
+	if p.Retrain.when == nil {
+		return nil
+	}
+	return slices.Clone(p.Retrain.when.metrics)
+}
+
+// Clocked reports whether time alone can move the verdict.
+func (p *Policy) Clocked() bool { return p.Retrain.when != nil && p.Retrain.when.clocked }
+
 // Matches reports whether the policy is for a model.
 func (p *Policy) Matches(model string) bool {
 	if p.exact {

@@ -144,8 +144,13 @@ func writeReport(file string, r *backtest.Report, past *backtest.Data) error {
 	if err := r.WriteHTML(&b, past); err != nil {
 		return err
 	}
-	if err := os.WriteFile(file, b.Bytes(), 0o644); err != nil {
-		return fmt.Errorf("writing the report: %w", err)
+	return writeFile(file, b.Bytes())
+}
+
+// writeFile writes what a command was asked to leave beside its output.
+func writeFile(file string, b []byte) error {
+	if err := os.WriteFile(file, b, 0o644); err != nil {
+		return fmt.Errorf("writing %s: %w", file, err)
 	}
 	return nil
 }
@@ -176,15 +181,15 @@ func drawReport(p *page, r *backtest.Report, priced bool) {
 			drawPlan(p, l)
 		}
 	}
-	drawCaveats(p, r.Caveats)
+	drawList(p, "what this cannot know", r.Caveats)
 }
 
-// drawCaveats shows what a replay cannot know.
-func drawCaveats(p *page, caveats []string) {
+// drawList shows sentences under a head.
+func drawList(p *page, head string, sentences []string) {
 	p.line("")
-	p.line("%s", headStyle.Render("what this cannot know"))
-	for _, c := range caveats {
-		p.line("- %s", c)
+	p.line("%s", headStyle.Render(head))
+	for _, s := range sentences {
+		p.line("- %s", s)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
@@ -40,6 +41,8 @@ func TestMain(m *testing.M) {
 //	json-env NAME PATH        keep a value of the last output
 //	wait-for PATH OP VALUE -- COMMAND…   repeat a command until its output has that value
 //	wait-for-file FILE [REGEXP]          wait until there is such a file, with such a text in it
+//	history FILE DAYS CORRELATION        write hourly scores of the model "demo", noise that remembers; hours 500 to 519
+//	                                     are an incident
 //	post PATH FILE [NAME: VALUE…]        POST a file to the API; status and body are the output
 func TestStories(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -56,7 +59,7 @@ func TestStories(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"start": start, "stop": stop, "json": checkJSON, "json-env": jsonEnv,
-			"wait-for": waitFor, "wait-for-file": waitForFile, "post": post,
+			"history": history, "wait-for": waitFor, "wait-for-file": waitForFile, "post": post,
 		},
 	})
 }
@@ -335,4 +338,27 @@ func trainByParameters() error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(out, "result.json"), b, 0o600)
+}
+
+// history writes scores of a model that is well, but for one incident.
+func history(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: history FILE DAYS CORRELATION")
+	}
+	days, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	phi, err := strconv.ParseFloat(args[2], 64)
+	ts.Check(err)
+	rng := rand.New(rand.NewPCG(7, 7))
+	var b bytes.Buffer
+	b.WriteString("model,metric,value,time,count,incident\n")
+	for i, x := 0, 0.0; i < 24*days; i++ {
+		x = phi*x + 0.01*rng.NormFloat64()
+		ill, value := i >= 500 && i < 520, 0.9+x
+		if ill {
+			value -= 0.2
+		}
+		fmt.Fprintf(&b, "demo,score,%.5f,%s,200,%v\n", value, time.Date(2026, 1, 1, i, 0, 0, 0, time.UTC).Format(time.RFC3339), ill)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b.Bytes(), 0o644))
 }

@@ -191,7 +191,7 @@ func drawSweep(pg *page, s *backtest.Sweep, axes []backtest.Axis, file string, p
 		}
 		pg.next("%s > new.yaml", next)
 	}
-	drawCaveats(pg, s.Caveats)
+	drawList(pg, "what this cannot know", s.Caveats)
 }
 
 // knee is the trial other than the present policy that is nearest to neither runs nor time unattended, each as a part
