@@ -164,6 +164,14 @@ type Rollback struct {
 	when *condition
 }
 
+// WorkDir is the working directory of the training command: Train.Dir, seen from the policy's own.
+func (p *Policy) WorkDir() string {
+	if filepath.IsAbs(p.Train.Dir) {
+		return p.Train.Dir
+	}
+	return filepath.Join(p.Dir, p.Train.Dir)
+}
+
 // Matches reports whether the policy is for a model.
 func (p *Policy) Matches(model string) bool {
 	if p.exact {

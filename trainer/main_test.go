@@ -63,6 +63,10 @@ func program(task, scratch string) int {
 		fmt.Println("reading data")
 		fmt.Fprintln(os.Stderr, "boom: no data")
 		return 3
+	case "print": // two lines, and a word on the side
+		fmt.Println("one")
+		fmt.Println(os.Getenv("VISUTILITY_TEST"), os.Getenv("SECRET"), os.Getenv("SHARED"))
+		fmt.Fprintln(os.Stderr, "on the side")
 	case "flood":
 		line := strings.Repeat("x", 1023) + "\n"
 		for range 64 << 10 { // 64 MiB
