@@ -126,6 +126,8 @@ func newSimulator(x *replay) *simulator {
 // begin puts the champions in their place, and has the player ask what becomes of runs.
 func (s *simulator) begin(ctx context.Context, p *player) error {
 	s.p = p
+	decided, promoted := p.decided, p.promoted
+	p.decided = func(*visutility.Decision) {} // that somebody put them there
 	for _, model := range slices.Sorted(maps.Keys(s.o.Champions)) {
 		v := s.o.Champions[model]
 		v.Model = model
@@ -136,7 +138,6 @@ func (s *simulator) begin(ctx context.Context, p *player) error {
 		p.champion[model] = champion{version: v.ID, metrics: v.Metrics}
 		p.put(visutility.Control{Kind: visutility.ControlPromoted, Model: model, Version: v.ID})
 	}
-	decided, promoted := p.decided, p.promoted
 	p.decided = func(d *visutility.Decision) {
 		if d.Outcome == visutility.Fired {
 			s.decisions[d.Run] = *d
