@@ -414,7 +414,7 @@ func TestSimulatedHTML(t *testing.T) {
 	if err := r.WriteHTML(&b, data); err != nil {
 		t.Fatal(err)
 	}
-	for _, good := range []string{"Mean accuracy", "Rejected", "does not hold", "never retrained", `class="was"`} {
+	for _, good := range []string{"Mean accuracy", "Rejected", "does not hold", "as it was", `class="was"`} {
 		if !strings.Contains(b.String(), good) {
 			t.Errorf("the page has no %q", good)
 		}
