@@ -310,7 +310,6 @@ func (s *simulator) score(ctx context.Context, p *policy.Policy, v visutility.Ve
 	}
 	scores.sort()
 	for i := range scores.series {
-		scores.series[i].Version = v.ID
 		s.scored[scores.series[i].Metric] = true
 	}
 	return scores, nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -27,6 +28,8 @@ type lab struct {
 	spans []visutility.Window
 	// train says what a job's attempt leaves; nil for an accuracy of 0.95 against 0.7.
 	train func(job visutility.Job) (visutility.Artifact, error)
+	// backwards has scores come in no good order.
+	backwards bool
 	// score is the accuracy of a version at a time; nil for always 0.9.
 	score func(v visutility.Version, at time.Time) float64
 }
@@ -56,7 +59,14 @@ func (l *lab) simulation(t *testing.T) *Simulation {
 			defer l.mu.Unlock()
 			l.spans = append(l.spans, span)
 			d := NewData()
+			var times []time.Time
 			for at := span.From.Add(time.Hour - 1).Truncate(time.Hour); !at.After(span.To); at = at.Add(time.Hour) {
+				times = append(times, at)
+			}
+			if l.backwards {
+				slices.Reverse(times)
+			}
+			for _, at := range times {
 				e := visutility.Event{Model: v.Model, Metric: "accuracy", Value: 0.9, Time: at}
 				if l.score != nil {
 					e.Value = l.score(v, at)
@@ -227,6 +237,103 @@ func TestSimulatedRollback(t *testing.T) {
 	}
 }
 
+// TestSimulatedChampionOfTheMoment: v2 is taken back while another training is under way, which began with v2 as the
+// champion and is held against v1.
+func TestSimulatedChampionOfTheMoment(t *testing.T) {
+	l := &lab{score: func(_ visutility.Version, at time.Time) float64 {
+		if at.Before(hour(6)) {
+			return 0.75
+		}
+		return 0.3
+	}}
+	l.train = func(job visutility.Job) (visutility.Artifact, error) {
+		if job.Champion.ID == "v2" {
+			return leaves(0.92, 0), nil
+		}
+		return leaves(0.95, 0), nil
+	}
+	r := simulate(t, l, "", "", ".9 .7 "+repeated(".7", 9), withChampion, func(o *Options) {
+		o.TrainTime = 3 * time.Hour
+		o.Policies = []*policy.Policy{mustPolicy(t, fmt.Sprintf(simulated, "", "")+"rollback: {when: accuracy < previous.accuracy - 0.3, within: 1d}\n")}
+	})
+	want := []string{
+		"1h0m0s rolled_back v2: candidate.accuracy 0.95 > champion.accuracy 0.9",
+		"4h0m0s rolled_back v3: candidate.accuracy 0.92 > champion.accuracy 0.9",
+	}
+	if got := states(&r.Plans[0])[:2]; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// TestScoresBetweenEvents: what comes between two events of the data comes in its time.
+func TestScoresBetweenEvents(t *testing.T) {
+	data := hourly(t, ".9 .7")
+	for _, n := range []int{20, 21} {
+		if err := data.Add(visutility.Event{Model: "m", Metric: "accuracy", Value: .7, Time: hour(n)}, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := &lab{backwards: true, score: func(v visutility.Version, at time.Time) float64 {
+		if v.ID == "v1" && !at.Before(hour(8)) {
+			return 0.5
+		}
+		return 0.9
+	}}
+	r, err := Run(t.Context(), Options{Policies: []*policy.Policy{mustPolicy(t, fmt.Sprintf(simulated, "", ""))}, Simulate: l.simulation(t)}, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"1h0m0s succeeded v1: no champion yet: nothing to beat", "8h0m0s succeeded v2: candidate.accuracy 0.95 > champion.accuracy 0.7"}
+	if diff := cmp.Diff(want, states(&r.Plans[0])); diff != "" {
+		t.Error("(-want +got):\n", diff)
+	}
+}
+
+// TestVersionsOfThePastSayNothing: the data's v1 is not the simulation's, and counts on when that is replaced.
+func TestVersionsOfThePastSayNothing(t *testing.T) {
+	data := hourly(t, ".9 .7 .7 .7 .7 .7 .7 .7")
+	for i, drift := range []float64{.1, .1, .1, .1, .1, .1, .9, .1} {
+		if err := data.Add(visutility.Event{Model: "m", Metric: "drift_score", Value: drift, Version: "v1", Time: hour(i)}, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := &lab{score: func(v visutility.Version, at time.Time) float64 {
+		if v.ID == "v1" {
+			return 0.7
+		}
+		return 0.9
+	}}
+	src := strings.Replace(fmt.Sprintf(simulated, "", ""), "accuracy < 0.8", "accuracy < 0.8 || drift_score > 0.5", 1)
+	r, err := Run(t.Context(), Options{Policies: []*policy.Policy{mustPolicy(t, src)}, Simulate: l.simulation(t)}, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := states(&r.Plans[0]); len(got) != 3 || !strings.HasPrefix(got[2], "6h0m0s succeeded v3") {
+		t.Errorf("runs %q, want the third for the drift at hour 6", got)
+	}
+	if caveats := strings.Join(r.Caveats, "\n"); !strings.Contains(caveats, "with the promotions that it had") {
+		t.Errorf("no caveat speaks of the versions:\n%s", caveats)
+	}
+}
+
+func TestMeansAreWeighed(t *testing.T) {
+	data := NewData()
+	metrics := []string{"accuracy", "accuracy", "other"}
+	for i, e := range []visutility.Event{{Value: 1, Count: 3}, {Value: 2}, {Value: 9}} {
+		e.Model, e.Metric, e.Time = "m", metrics[i], hour(i)
+		if err := data.Add(e, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := Run(t.Context(), Options{Policies: []*policy.Policy{mustPolicy(t, fmt.Sprintf(simulated, "", ""))}, Simulate: (&lab{}).simulation(t)}, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := map[string]float64{"accuracy": 1.25}; !cmp.Equal(r.Plans[0].Simulated.Means, want) {
+		t.Errorf("means %v, want %v", r.Plans[0].Simulated.Means, want)
+	}
+}
+
 // TestSimulatedRollbackToTheData: the champion that the data measured serves again, and so do its events.
 func TestSimulatedRollbackToTheData(t *testing.T) {
 	l := &lab{score: func(v visutility.Version, at time.Time) float64 { return 0.1 }}
@@ -275,7 +382,7 @@ func TestSimulatedSchedules(t *testing.T) {
 // TestSimulationIsRepeatable: the same data and the same trainings give the same report, whatever order they end in.
 func TestSimulationIsRepeatable(t *testing.T) {
 	report := func() *Report {
-		past := repeated(".9", 30) + repeated(".7", 24*40)
+		past := repeated(".9", 30) + repeated(".7", 24*16)
 		return simulate(t, &lab{score: func(v visutility.Version, at time.Time) float64 { return 0.9 - at.Sub(start).Hours()/5000 }}, "", "", past, withChampion,
 			func(o *Options) {
 				o.Simulate.Now = nil

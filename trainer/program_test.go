@@ -67,6 +67,7 @@ func TestProgramIsStoppedAsAWhole(t *testing.T) {
 			_, err := io.ReadFull(r, make([]byte, 1000))
 			return errors.Join(err, errors.New("no good"))
 		}, want: "no good"},
+		"ends by itself":      {task: "orphan", read: all},
 		"not read to its end": {task: "flood", read: func(r io.Reader) error { return nil }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -85,9 +86,7 @@ func TestProgramIsStoppedAsAWhole(t *testing.T) {
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("error %v, want %q", err, c.want)
 			}
-			if left := processes(scratch); len(left) > 0 {
-				t.Errorf("processes %v are left", left)
-			}
+			eventually(t, "the end of all its processes", func() bool { return len(processes(scratch)) == 0 })
 		})
 	}
 }
