@@ -25,6 +25,7 @@ const (
 type chart struct {
 	Model, Metric string
 	Line          string // path of the means
+	Was           string // path of the means of the data, where a simulation made others of them
 	Range         string // path from least to greatest
 	Low, High     string // the values at the bottom and at the top
 	Breaches      []mark
@@ -58,30 +59,35 @@ func (b *buckets) add(k int, v float64) {
 // charts draws the metrics that the policies of the first plan read, for the models with the most runs.
 func (r *Report) charts(data *Data, policies []*policy.Policy) []chart {
 	models := r.busiest(data)
-	all := make(map[[2]string]*buckets)
+	keys := make(map[[2]string]bool)
 	for _, m := range models {
 		for _, p := range policies {
 			if p.Matches(m) {
 				for metric := range p.Metrics {
-					all[[2]string{m, metric}] = new(buckets)
+					keys[[2]string{m, metric}] = true
 				}
 			}
 		}
 	}
 	place := r.placer()
-	for i := range data.records {
-		x := &data.records[i]
-		s := &data.series[x.series]
-		if b := all[[2]string{s.Model, s.Metric}]; b != nil {
-			b.add(min(int(place(x.time)/chartWidth*chartBuckets), chartBuckets-1), x.value)
-		}
+	was := summed(data, keys, place)
+	is, simulated := was, r.Plans[0].lived
+	if simulated != nil {
+		is = summed(simulated, keys, place)
 	}
 	var drawn []chart
-	for key, b := range all {
-		if c, ok := b.draw(); ok {
-			c.Model, c.Metric = key[0], key[1]
-			drawn = append(drawn, c)
+	for key := range keys {
+		s, ok := scaleOf(is[key], was[key])
+		if !ok {
+			continue
 		}
+		c := s.chart()
+		c.Model, c.Metric = key[0], key[1]
+		c.Line, c.Range = is[key].draw(s)
+		if simulated != nil {
+			c.Was, _ = was[key].draw(s)
+		}
+		drawn = append(drawn, c)
 	}
 	slices.SortFunc(drawn, func(a, b chart) int {
 		return cmp.Or(cmp.Compare(slices.Index(models, a.Model), slices.Index(models, b.Model)), cmp.Compare(a.Metric, b.Metric))
@@ -91,6 +97,22 @@ func (r *Report) charts(data *Data, policies []*policy.Policy) []chart {
 		r.mark(&drawn[i], place)
 	}
 	return drawn
+}
+
+// summed sums up metrics of models.
+func summed(data *Data, keys map[[2]string]bool, place func(int64) float64) map[[2]string]*buckets {
+	all := make(map[[2]string]*buckets, len(keys))
+	for key := range keys {
+		all[key] = new(buckets)
+	}
+	for i := range data.records {
+		x := &data.records[i]
+		s := &data.series[x.series]
+		if b := all[[2]string{s.Model, s.Metric}]; b != nil {
+			b.add(min(int(place(x.time)/chartWidth*chartBuckets), chartBuckets-1), x.value)
+		}
+	}
+	return all
 }
 
 // busiest are models in the order of how often they would have been retrained, then of their names.
@@ -116,37 +138,47 @@ func (r *Report) placer() func(ms int64) float64 {
 	return func(ms int64) float64 { return float64(ms-from) / all * chartWidth }
 }
 
-// draw turns sums into paths; false when there are no values.
-func (b *buckets) draw() (chart, bool) {
-	low, high := math.Inf(1), math.Inf(-1)
-	for k, n := range b.n {
-		if n > 0 {
-			low, high = min(low, b.least[k]), max(high, b.greatest[k])
+// A scale maps values to the height of the plot.
+type scale struct{ low, high float64 }
+
+// scaleOf holds all values; false when there are none.
+func scaleOf(all ...*buckets) (scale, bool) {
+	s := scale{math.Inf(1), math.Inf(-1)}
+	for _, b := range all {
+		for k, n := range b.n {
+			if n > 0 {
+				s.low, s.high = min(s.low, b.least[k]), max(s.high, b.greatest[k])
+			}
 		}
 	}
-	if low > high {
-		return chart{}, false
+	return s, s.low <= s.high
+}
+
+func (s scale) chart() chart {
+	return chart{Low: fmt.Sprintf("%.4g", s.low), High: fmt.Sprintf("%.4g", s.high), Width: chartWidth, Height: chartHeight}
+}
+
+func (s scale) place(v float64) float64 {
+	if s.high == s.low {
+		return chartHeight / 2
 	}
-	c := chart{Low: fmt.Sprintf("%.4g", low), High: fmt.Sprintf("%.4g", high), Width: chartWidth, Height: chartHeight}
-	y := func(v float64) float64 {
-		if high == low {
-			return chartHeight / 2
-		}
-		return chartHeight * (1 - (v-low)/(high-low))
-	}
-	var line, extent strings.Builder
+	return chartHeight * (1 - (v-s.low)/(s.high-s.low))
+}
+
+// draw turns sums into paths.
+func (b *buckets) draw(y scale) (line, extent string) {
+	var means, ranges strings.Builder
 	pen := "M"
 	for k, n := range b.n {
 		if n == 0 {
 			continue
 		}
 		x := (float64(k) + 0.5) / chartBuckets * chartWidth
-		fmt.Fprintf(&line, "%s%.1f %.1f", pen, x, y(b.sum[k]/float64(n)))
+		fmt.Fprintf(&means, "%s%.1f %.1f", pen, x, y.place(b.sum[k]/float64(n)))
 		pen = "L"
-		fmt.Fprintf(&extent, "M%.1f %.1fV%.1f", x, y(b.least[k]), y(b.greatest[k]))
+		fmt.Fprintf(&ranges, "M%.1f %.1fV%.1f", x, y.place(b.least[k]), y.place(b.greatest[k]))
 	}
-	c.Line, c.Range = line.String(), extent.String()
-	return c, true
+	return means.String(), ranges.String()
 }
 
 // mark adds to a chart what happened to its model.

@@ -75,6 +75,11 @@ func (d *Data) span() (from, to int64) {
 	return d.records[0].time, d.records[len(d.records)-1].time
 }
 
+// versioned reports whether any event says which version it measured.
+func (d *Data) versioned() bool {
+	return slices.ContainsFunc(d.series, func(s visutility.Series) bool { return s.Version != "" })
+}
+
 // A span is a stretch of time, in Unix milliseconds, without its end.
 type span struct{ from, to int64 }
 

@@ -16,4 +16,11 @@
 // Old events tell how the models did that were serving then. After a run that is only played, they
 // still do: whether the new version would have been better, nothing here can say. That,
 // and the other assumptions, are listed in [Report.Caveats].
+//
+// # Simulation
+//
+// With [Options.Simulate] the runs are trained in truth: by the trainer of production, judged by the gate of production, kept
+// in a registry of production, one for each plan. What a version would have scored, its [Simulation].Score says, once, when it is
+// promoted; its events then take the place of the data's until another version serves. A rollback brings the earlier
+// ones back. The fold notices nothing of this: it is handed other events.
 package backtest

@@ -2,6 +2,7 @@ package backtest
 
 import (
 	"container/heap"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -18,12 +19,15 @@ type ending struct {
 	after   time.Duration       // from the decision to the end of the run, or to the promotion
 	version string              // "" for a name that no event has
 	metrics map[string]float64  // what the challenger scored
+	against map[string]float64  // what the champion scored on the same, where that is known
+	scores  *Data               // what the version would have scored from then on; nil: not known
 }
 
 // A champion is the version that serves in the play.
 type champion struct {
 	version string
 	metrics map[string]float64
+	scores  *Data // what it would have scored since its promotion; nil: what the data says
 }
 
 // A playing run is one that was opened, until nothing more can happen to it.
@@ -40,6 +44,8 @@ type player struct {
 	set  *policy.Set
 	// end says what becomes of the n-th run, from 0.
 	end func(run *visutility.Run, n int) ending
+	// settle may change what becomes of a run, at its end.
+	settle func(r *playing)
 	// What happened, in order. None may be nil.
 	decided  func(d *visutility.Decision)
 	opened   func(run *visutility.Run)
@@ -59,6 +65,7 @@ type player struct {
 	unless   int // fires that wait for a condition to cease
 	stuck    int // fires that wait for anything but the end of a pause
 	opens    instants
+	turned   bool // ends advance: what comes next has changed
 	champion map[string]champion
 	watched  map[string]*playing // by run
 	entry    visutility.Entry    // reused
@@ -67,7 +74,7 @@ type player struct {
 func newPlayer(set *policy.Set, start int64, tick time.Duration) *player {
 	return &player{
 		fold: trigger.NewFold(set, nil), set: set, tick: max(tick.Milliseconds(), 1000), now: start,
-		decided: func(*visutility.Decision) {}, opened: func(*visutility.Run) {},
+		settle: func(*playing) {}, decided: func(*visutility.Decision) {}, opened: func(*visutility.Run) {},
 		moved: func(string, visutility.RunState, int64) {}, promoted: func(string, int64) {},
 		patience: make(map[[2]string]string), champion: make(map[string]champion), watched: make(map[string]*playing),
 	}
@@ -86,7 +93,8 @@ func (p *player) at(t int64, do func()) {
 	heap.Push(&p.due, appointment{t, p.due.last, do})
 }
 
-// advance plays what happens before the events of time t: the appointments up to t, and the ticks before it.
+// advance plays what happens before the events of time t: the appointments up to t, and the ticks before it. It
+// stops after an appointment that sets turned.
 func (p *player) advance(t int64) {
 	for {
 		tick, due := p.nextTick(), int64(math.MaxInt64)
@@ -98,6 +106,9 @@ func (p *player) advance(t int64) {
 			a := heap.Pop(&p.due).(appointment)
 			p.now = max(p.now, a.at)
 			a.do()
+			if p.turned {
+				return
+			}
 		case tick < t:
 			p.now = tick
 			p.put()
@@ -197,16 +208,20 @@ func (p *player) open(run *visutility.Run) {
 
 // finish ends a run, as its ending says.
 func (p *player) finish(r *playing) {
+	p.settle(r)
 	if r.state != visutility.Succeeded {
 		p.moved(r.ID, r.state, p.now)
 		p.put(p.ended(r, r.state))
 		return
 	}
 	r.replaced = p.champion[r.Model]
-	p.champion[r.Model] = champion{r.version, r.metrics}
+	p.champion[r.Model] = champion{r.version, r.metrics, r.scores}
+	previous := make(map[string]float64)
+	maps.Copy(previous, r.replaced.metrics)
+	maps.Copy(previous, r.against)
 	controls := []visutility.Control{{
 		Kind: visutility.ControlPromoted, Model: r.Model, Policy: r.Policy, Run: r.ID,
-		Version: r.version, Previous: r.replaced.version, PreviousMetrics: r.replaced.metrics,
+		Version: r.version, Previous: r.replaced.version, PreviousMetrics: previous,
 	}}
 	state := visutility.Succeeded
 	if pol, ok := p.set.Policy(r.Policy); ok && pol.Rollback != nil && r.replaced.version != "" {

@@ -51,7 +51,7 @@ func (c *testCase) run(set *policy.Set, tick time.Duration) Result {
 		p.know(s.Model)
 	}
 	if c.Champion != nil {
-		v := champion{c.Champion.Version, c.Champion.Metrics}
+		v := champion{version: c.Champion.Version, metrics: c.Champion.Metrics}
 		p.champion[c.Champion.Model] = v
 		p.put(visutility.Control{Kind: visutility.ControlPromoted, Model: c.Champion.Model, Version: v.version})
 	}

@@ -1,7 +1,9 @@
 package backtest
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -30,6 +32,8 @@ type replay struct {
 	every     time.Duration
 	brief     bool // no decisions are listed
 	seen      func(events int)
+	sim       *simulator // nil: runs are played
+	course    *course
 
 	plan   Plan
 	at     map[string]int // run → place in plan.Runs
@@ -44,13 +48,18 @@ type breach struct {
 }
 
 // run plays the whole past.
-func (x *replay) run(ctx context.Context) error {
+func (x *replay) run(ctx context.Context) (err error) {
 	p := x.player()
+	if x.sim != nil {
+		defer func() { err = errors.Join(err, x.sim.close()) }()
+		if err := x.sim.begin(ctx, p); err != nil {
+			return err
+		}
+	}
 	if err := x.feed(ctx, p); err != nil {
 		return err
 	}
 	_, to := x.data.span()
-	p.advance(to + 1)
 	for _, b := range x.breach {
 		if len(b.verdicts) > 0 {
 			b.spans = append(b.spans, span{b.since, to})
@@ -115,30 +124,56 @@ func (x *replay) schedule(p *player, model string, first int64) {
 	p.at(first+x.every.Milliseconds(), again)
 }
 
-// feed hands the events to the fold: those of one time in one entry.
+// feed hands the events to the fold, those of one time in one entry, and plays to the end.
 func (x *replay) feed(ctx context.Context, p *player) error {
-	records, series := x.data.records, x.data.series
-	told := 0
-	for i := 0; i < len(records); {
-		t := records[i].time
-		p.advance(t)
-		e := &p.entry
-		for ; i < len(records) && records[i].time == t && len(e.Records) < maxEntry; i++ {
-			r := &records[i]
-			e.Series = append(e.Series, series[r.series])
-			e.Records = append(e.Records, visutility.Record{Series: uint32(len(e.Records)), Time: t, Value: r.value, Count: r.count})
+	_, to := x.data.span()
+	x.course = newCourse(x.data, x.sim != nil)
+	for c, fed := x.course, 0; ; {
+		t, more := to+1, len(c.records) > 0
+		if more {
+			t = c.records[0].time
 		}
-		p.put()
-		if i-told >= glance {
-			if err := ctx.Err(); err != nil {
+		p.advance(t)
+		if fed >= glance || p.turned || !more {
+			if err := cmp.Or(context.Cause(ctx), x.fault()); err != nil {
 				return err
 			}
-			x.seen(i - told)
-			told = i
+			x.seen(fed)
+			fed = 0
 		}
+		if p.turned {
+			p.turned = false
+			continue
+		}
+		if !more {
+			return nil
+		}
+		fed += x.put(p, t)
 	}
-	x.seen(len(records) - told)
-	return nil
+}
+
+// fault is what ended the simulation.
+func (x *replay) fault() error {
+	if x.sim == nil {
+		return nil
+	}
+	return x.sim.err
+}
+
+// put folds the next events of time t, as many as fit into an entry.
+func (x *replay) put(p *player, t int64) int {
+	c, e, n := x.course, &p.entry, 0
+	for ; n < len(c.records) && n < maxEntry && c.records[n].time == t; n++ {
+		r := &c.records[n]
+		e.Series = append(e.Series, c.series[r.series])
+		e.Records = append(e.Records, visutility.Record{Series: uint32(len(e.Records)), Time: t, Value: r.value, Count: r.count})
+	}
+	if x.sim != nil {
+		x.sim.tally.note(c.series, c.records[:n])
+	}
+	c.records, c.fed = c.records[n:], t
+	p.put()
+	return n
 }
 
 // decided counts a decision.
@@ -208,4 +243,7 @@ func (x *replay) conclude(r *Report) {
 	p.Spend = float64(len(p.Runs)) * x.o.Cost
 	p.Months = months(r, p.Runs, x.o.Cost)
 	p.Detection = detect(r.incidents, p.Runs)
+	if x.sim != nil {
+		x.sim.conclude(p)
+	}
 }

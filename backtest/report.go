@@ -1,6 +1,7 @@
 package backtest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime"
@@ -31,6 +32,9 @@ type Options struct {
 	// Progress is told, now and then and from several goroutines, how many of all events to be
 	// replayed have been. Defaults to nothing.
 	Progress func(done, all int64)
+	// Simulate has the runs trained in truth. TrainTime then is how long they take in the replay, and Rejected
+	// is nothing. Defaults to runs that are only played.
+	Simulate *Simulation
 }
 
 // A Report says what would have happened.
@@ -44,6 +48,8 @@ type Report struct {
 	Incidents int `json:"incidents"`
 	// Plans are, in this order, the policies, those against them, and the schedules never, weekly, monthly.
 	Plans []Plan `json:"plans"`
+	// Checks hold the scores against the data. Only a simulation has any, one that was given champions.
+	Checks []Check `json:"checks,omitempty"`
 	// Caveats are what the report cannot know, in sentences.
 	Caveats []string `json:"caveats"`
 
@@ -71,11 +77,14 @@ type Plan struct {
 	Suppressed map[string]int `json:"suppressed"`
 	// Detection says how the runs fit the incidents; nil where the data marks none.
 	Detection *Detection `json:"detection,omitempty"`
+	// Simulated is what came of the trainings; nil where runs were only played.
+	Simulated *Simulated `json:"simulated,omitempty"`
 	// Decisions are the first 10,000; DecisionsOmitted is how many more there were. Schedules have none.
 	Decisions        []visutility.Decision `json:"decisions,omitempty"`
 	DecisionsOmitted int                   `json:"decisions_omitted,omitempty"`
 
 	breaches map[string][]span
+	lived    *Data // the events that the policies saw in a simulation; of the first plan only
 }
 
 // Played is a run that would have been opened.
@@ -90,6 +99,11 @@ type Played struct {
 	Reason string              `json:"reason"`
 	// Incident says whether the data marks an incident of the model then.
 	Incident bool `json:"incident"`
+	// In a simulation only: the version that was registered, what the gate said or why no attempt succeeded, and how
+	// long the training took in truth.
+	Version         string  `json:"version,omitempty"`
+	Note            string  `json:"note,omitempty"`
+	TrainingSeconds float64 `json:"training_seconds,omitempty"`
 }
 
 // A Month is a calendar month, in UTC.
@@ -128,6 +142,11 @@ func Run(ctx context.Context, o Options, data *Data) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Simulate != nil {
+		if o.Simulate, err = o.Simulate.check(slices.Concat(o.Policies, o.Against)); err != nil {
+			return nil, err
+		}
+	}
 	first := data.firsts()
 	replays := []*replay{{o: o, data: data, first: first, set: set, plan: Plan{Name: "policy"}}}
 	if len(o.Against) > 0 {
@@ -140,6 +159,16 @@ func Run(ctx context.Context, o Options, data *Data) (*Report, error) {
 	for _, s := range schedules {
 		replays = append(replays, &replay{o: o, data: data, first: first, set: set, scheduled: true, every: s.every, plan: Plan{Name: s.name}})
 	}
+	var sims []*simulator
+	if o.Simulate != nil {
+		if r.Checks, err = o.Simulate.hold(ctx, set, data, first); err != nil {
+			return nil, err
+		}
+		for _, x := range replays {
+			x.sim = newSimulator(x)
+			sims = append(sims, x.sim)
+		}
+	}
 	if err := runAll(ctx, o, replays, int64(data.Events())); err != nil {
 		return nil, err
 	}
@@ -147,7 +176,7 @@ func Run(ctx context.Context, o Options, data *Data) (*Report, error) {
 		x.conclude(r)
 		r.Plans = append(r.Plans, x.plan)
 	}
-	r.Caveats = caveats(o, r, data)
+	r.Caveats = caveats(o, r, data, sims)
 	return r, nil
 }
 
@@ -193,17 +222,21 @@ func replayable(policies []*policy.Policy) (*policy.Set, error) {
 // runAll plays the replays, on all processors.
 func runAll(ctx context.Context, o Options, replays []*replay, events int64) error {
 	var done atomic.Int64
-	g, ctx := errgroup.WithContext(ctx)
+	g, all := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for _, x := range replays {
 		x.seen = func(n int) {
 			if now := done.Add(int64(n)); o.Progress != nil {
-				o.Progress(now, events*int64(len(replays)))
+				total := events * int64(len(replays)) // about, where scores took the place of events
+				o.Progress(min(now, total), total)
 			}
 		}
-		g.Go(func() error { return x.run(ctx) })
+		g.Go(func() error { return x.run(all) })
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return cmp.Or(context.Cause(ctx), err) // what was canceled fails in many ways
+	}
+	return nil
 }
 
 // months lists the calendar months from the first event to the last, with what was run in them.
@@ -262,20 +295,23 @@ func detect(incidents map[string][]span, runs []Played) *Detection {
 }
 
 // caveats says what the report cannot know.
-func caveats(o Options, r *Report, data *Data) []string {
+func caveats(o Options, r *Report, data *Data, sims []*simulator) []string {
 	says := []string{}
-	if o.Rejected {
+	switch {
+	case o.Simulate != nil:
+		says = o.trust(r, data, sims)
+	case o.Rejected:
 		says = append(says, "Every challenger is taken to be rejected: the old model serves on.")
-	} else {
+	default:
 		says = append(says, "Without retraining, later scores are the old model's: after a run that is played here, the data does not show how the new version would have done. So the time in breach and the later runs are those of a retraining that did not help.",
 			"Every challenger is taken to be promoted: promote.when is not judged, for nobody was trained.")
 	}
 	says = append(says, fmt.Sprintf("Every run is taken to last %s, and every event to have come when it was measured: what came late came later in truth.", policy.FormatDuration(o.TrainTime)),
 		"Nobody paused a model, asked for a run or canceled one.")
-	if slices.ContainsFunc(slices.Concat(o.Policies, o.Against), func(p *policy.Policy) bool { return p.Rollback != nil }) {
+	if o.Simulate == nil && slices.ContainsFunc(slices.Concat(o.Policies, o.Against), func(p *policy.Policy) bool { return p.Rollback != nil }) {
 		says = append(says, "What champions scored on their hold-outs is not in the data: previous.x has no value, and what reads it cannot tell.")
 	}
-	if slices.ContainsFunc(data.series, func(s visutility.Series) bool { return s.Version != "" }) {
+	if o.Simulate == nil && data.versioned() {
 		says = append(says, "Events count whatever version they measured: the promotions of the past are not replayed.")
 	}
 	if len(o.Against) > 0 {

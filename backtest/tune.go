@@ -89,7 +89,7 @@ func Tune(ctx context.Context, o Options, p *policy.Policy, axes []Axis, data *D
 	s.Caveats = append([]string{
 		"Time unattended is counted until a run that began in the breach is over; one that began before it counts for nothing. Whether it helped is not in the data: later scores are the old model's, and so are the later runs.",
 		"In breach is meant by the policy as given, whatever a trial asks for.",
-	}, caveats(o, r, data)[1:]...)
+	}, caveats(o, r, data, nil)[1:]...)
 	return s, nil
 }
 

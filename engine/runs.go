@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/visutility/visutility"
 	"github.com/visutility/visutility/policy"
@@ -41,11 +40,7 @@ func (e *Engine) trainer(p *policy.Policy) (visutility.Trainer, error) {
 	case t.Webhook != nil:
 		return e.webhook(p)
 	default:
-		dir := t.Dir
-		if dir == "" || !filepath.IsAbs(dir) {
-			dir = filepath.Join(p.Dir, dir)
-		}
-		return trainer.Command{Argv: t.Run, Dir: dir, Env: t.Env, Supervisor: e.o.Supervisor}, nil
+		return trainer.Command{Argv: t.Run, Dir: p.WorkDir(), Env: t.Env, Supervisor: e.o.Supervisor}, nil
 	}
 }
 

@@ -263,6 +263,14 @@ func webhookFields() []field[Webhook] {
 	}
 }
 
+// SplitCommand splits a command line into words as a shell would, and runs none. It reports false where
+// there are no words, a quote is open, or the line has what only a shell understands.
+func SplitCommand(line string) ([]string, bool) {
+	parser := shellwords.NewParser()
+	words, err := parser.Parse(line)
+	return words, err == nil && parser.Position < 0 && len(words) > 0
+}
+
 // finishTrain checks that there is one way to train, and splits the command.
 func (x *draft) finishTrain(d *decoder) {
 	n, t := x.train, &x.p.Train
@@ -300,9 +308,8 @@ func (x *draft) finishTrain(d *decoder) {
 	case run.kind == scalarNode && t.Shell:
 		t.Run = []string{"/bin/sh", "-c", run.value}
 	case run.kind == scalarNode:
-		parser := shellwords.NewParser()
-		words, err := parser.Parse(run.value)
-		if err != nil || parser.Position >= 0 || len(words) == 0 {
+		words, ok := SplitCommand(run.value)
+		if !ok {
 			d.fail(run.at, "cannot be split into words: it has an open quote, or something only a shell understands; add shell: true, or write a list")
 		}
 		t.Run = words

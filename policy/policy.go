@@ -176,6 +176,14 @@ func (p *Policy) Reads() []string {
 // Clocked reports whether time alone can move the verdict.
 func (p *Policy) Clocked() bool { return p.Retrain.when != nil && p.Retrain.when.clocked }
 
+// WorkDir is the working directory of the training command: Train.Dir, seen from the policy's own.
+func (p *Policy) WorkDir() string {
+	if filepath.IsAbs(p.Train.Dir) {
+		return p.Train.Dir
+	}
+	return filepath.Join(p.Dir, p.Train.Dir)
+}
+
 // Matches reports whether the policy is for a model.
 func (p *Policy) Matches(model string) bool {
 	if p.exact {

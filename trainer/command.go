@@ -22,3 +22,18 @@ type Command struct {
 	// MaxLog bounds the bytes kept of the program's output. Defaults to 64 MiB.
 	MaxLog int64
 }
+
+// A Program is run once, for what it prints: it ends with this process, and nothing of it is kept. Like a training
+// program it sees a small environment, and no shell. It works on Unix.
+type Program struct {
+	// Argv is the program and its arguments. Required.
+	Argv []string
+	// Env names variables of this process that it gets beside PATH, HOME, LANG, TZ and TMPDIR. Defaults to none.
+	Env []string
+	// Set are variables of its own, as NAME=value; nothing stands in for them. Defaults to none.
+	Set []string
+	// Timeout is how long it may take. Defaults to 10 minutes.
+	Timeout time.Duration
+	// Grace is how long it may take to stop when it is told to, as with a [Command]. Defaults to 10 s.
+	Grace time.Duration
+}

@@ -95,8 +95,13 @@ func (a attempt) tail(n int64) string {
 	}
 	buf := make([]byte, min(n, info.Size()))
 	k, _ := f.ReadAt(buf, info.Size()-int64(len(buf))) // a shorter tail will do
-	lines := strings.Split(strings.TrimSpace(strings.ToValidUTF8(string(buf[:k]), "�")), "\n")
-	if info.Size() > n && len(lines) > 1 {
+	return lastLines(buf[:k], info.Size() > n)
+}
+
+// lastLines returns the last lines of b on one line. cut says that b's first line lacks its beginning.
+func lastLines(b []byte, cut bool) string {
+	lines := strings.Split(strings.TrimSpace(strings.ToValidUTF8(string(b), "�")), "\n")
+	if cut && len(lines) > 1 {
 		lines = lines[1:] // the first is cut
 	}
 	lines = lines[max(0, len(lines)-3):]

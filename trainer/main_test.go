@@ -63,6 +63,16 @@ func program(task, scratch string) int {
 		fmt.Println("reading data")
 		fmt.Fprintln(os.Stderr, "boom: no data")
 		return 3
+	case "print": // two lines, and a word on the side
+		fmt.Println("one")
+		fmt.Println(os.Getenv("VISUTILITY_TEST"), os.Getenv("SECRET"), os.Getenv("SHARED"))
+		fmt.Fprintln(os.Stderr, "on the side")
+	case "orphan": // ends, and leaves somebody behind
+		cmd := exec.Command(os.Args[0], "program", "stubborn", scratch)
+		if err := cmd.Start(); err != nil {
+			return 9
+		}
+		note(scratch, "pids", strconv.Itoa(cmd.Process.Pid)+" "+strconv.Itoa(os.Getpid()))
 	case "flood":
 		line := strings.Repeat("x", 1023) + "\n"
 		for range 64 << 10 { // 64 MiB

@@ -223,16 +223,22 @@ func (s *supervision) start(log *os.File) error {
 		}
 		s.copied = copyLog(own, r, s.spec.MaxLog)
 	}
-	switch err := cmd.Start(); {
-	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%w; is it executable? chmod +x %s", err, cmd.Args[0])
-	case errors.Is(err, syscall.ENOEXEC):
-		return fmt.Errorf("%w; does its first line say what runs it? such as #!/bin/sh", err)
-	case err != nil:
-		return err
+	if err := cmd.Start(); err != nil {
+		return startFault(err, cmd.Args[0])
 	}
 	s.run.PID, s.run.Start = cmd.Process.Pid, startTime(cmd.Process.Pid)
 	return cmd.Process.Release() // it is waited for by its number, so that nobody has to block
+}
+
+// startFault says what may be done about a program that cannot be started.
+func startFault(err error, program string) error {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w; is it executable? chmod +x %s", err, program)
+	case errors.Is(err, syscall.ENOEXEC):
+		return fmt.Errorf("%w; does its first line say what runs it? such as #!/bin/sh", err)
+	}
+	return err
 }
 
 // watch looks after the running program until it has ended or is to be left.

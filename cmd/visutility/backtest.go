@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,6 +31,7 @@ func backtestCommand() *cobra.Command {
 		trainTime           = spanValue(time.Hour)
 		tick                = spanValue(time.Minute)
 		outcome             = choiceValue{"promoted", []string{"promoted", "rejected"}}
+		sim                 simulation
 	)
 	cmd := &cobra.Command{
 		Use:   "backtest POLICY… --data FILE",
@@ -43,10 +46,13 @@ The file is what "publish -f" takes, and every event needs a time. A column or
 field "incident" (true or false) marks events of a model that is known to have
 been unwell: the report then says how soon that was found.
 
-Runs are played: each takes --train-time and ends with --outcome. What the
-report cannot know it says.`,
+Runs are played: each takes --train-time and ends with --outcome. With
+--simulate they are trained in truth, by the command of train.run, and judged by
+promote.when; from a promotion on, the events are those that the --score command
+says the new version would have had. What the report cannot know it says.`,
 		Example: `visutility backtest policies/churn.yaml --data scores.csv
-visutility backtest new.yaml --against policies/ --data scores.ndjson --cost 40 --html report.html`,
+visutility backtest new.yaml --against policies/ --data scores.ndjson --cost 40 --html report.html
+visutility backtest policies/churn.yaml --data scores.csv --simulate --score "python score.py"`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case len(args) == 0:
@@ -54,14 +60,13 @@ visutility backtest new.yaml --against policies/ --data scores.ndjson --cost 40 
 			case data == "":
 				return usagef(cmd, "backtest needs --data FILE: the old events")
 			}
-			return nil
+			return sim.check(cmd)
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			o := backtest.Options{
 				TrainTime: time.Duration(trainTime), Tick: time.Duration(tick),
 				Rejected: outcome.value == "rejected", Cost: cost,
 			}
-			var err error
 			if o.Policies, err = readPolicies(args); err != nil {
 				return err
 			}
@@ -74,9 +79,14 @@ visutility backtest new.yaml --against policies/ --data scores.ndjson --cost 40 
 			if err != nil {
 				return err
 			}
-			report, err := withBar(cmd, past, &o, func() (*backtest.Report, error) { return backtest.Run(cmd.Context(), o, past) })
+			done, err := sim.begin(&o)
 			if err != nil {
 				return err
+			}
+			defer func() { err = errors.Join(err, done()) }()
+			report, err := withBar(cmd, past, &o, func() (*backtest.Report, error) { return backtest.Run(cmd.Context(), o, past) })
+			if err != nil {
+				return sim.interrupted(cmd, err)
 			}
 			if html != "" {
 				if err := writeReport(html, report, past); err != nil {
@@ -94,6 +104,7 @@ visutility backtest new.yaml --against policies/ --data scores.ndjson --cost 40 
 	f.Var(&outcome, "outcome", "what becomes of each challenger")
 	f.Float64Var(&cost, "cost", 0, "what one run costs, in any currency")
 	f.Var(&tick, "tick", "how often silence and age are looked at between events")
+	sim.flags(cmd)
 	f.StringVar(&html, "html", "", "write a report with charts to this file too")
 	return cmd
 }
@@ -121,12 +132,17 @@ func readPolicies(args []string) ([]*policy.Policy, error) {
 
 // withBar plays replays over the past, with a progress bar where that takes a while.
 func withBar[T any](cmd *cobra.Command, past *backtest.Data, o *backtest.Options, play func() (T, error)) (T, error) {
-	if past.Events() < barEvents || !isTerminal(cmd.ErrOrStderr()) {
+	if o.Simulate == nil && past.Events() < barEvents || !isTerminal(cmd.ErrOrStderr()) {
 		return play()
 	}
+	trained := new(atomic.Int64)
+	doing := []decor.Decorator{decor.Name("replaying "), decor.CountersNoUnit("%d / %d events")}
+	if o.Simulate != nil {
+		o.Simulate.Trained = func() { trained.Add(1) }
+		doing = append(doing, decor.Any(func(decor.Statistics) string { return ", " + plural(int(trained.Load()), "training") }))
+	}
 	bars := mpb.New(mpb.WithOutput(cmd.ErrOrStderr()), mpb.WithWidth(64))
-	bar := bars.AddBar(0,
-		mpb.PrependDecorators(decor.Name("replaying "), decor.CountersNoUnit("%d / %d events")),
+	bar := bars.AddBar(0, mpb.PrependDecorators(doing...),
 		mpb.AppendDecorators(decor.Percentage(), decor.Name(" "), decor.AverageETA(decor.ET_STYLE_GO)))
 	o.Progress = func(done, all int64) {
 		bar.SetTotal(all, false)
@@ -171,9 +187,10 @@ func drawReport(p *page, r *backtest.Report, priced bool) {
 	if r.Incidents > 0 {
 		heads = append(heads, detectionHeads...)
 	}
+	heads = append(heads, simulatedHeads(r)...)
 	rows := make([][]string, len(r.Plans))
 	for i := range r.Plans {
-		rows[i] = planRow(&r.Plans[i], priced)
+		rows[i] = append(planRow(&r.Plans[i], priced), simulatedCells(r, &r.Plans[i])...)
 	}
 	p.table(heads, rows)
 	for i := range r.Plans {
@@ -239,11 +256,16 @@ func drawPlan(p *page, l *backtest.Plan) {
 	if len(l.Runs) == 0 {
 		p.line("would never have retrained")
 	} else {
-		rows := make([][]string, 0, maxRuns)
-		for _, r := range l.Runs[:min(len(l.Runs), maxRuns)] {
-			rows = append(rows, []string{r.Time.Format("2006-01-02 15:04"), r.Model, r.Policy, r.State.String(), r.Reason})
+		heads := []string{"RETRAINED (UTC)", "MODEL", "POLICY", "OUTCOME", "REASON"}
+		if l.Simulated != nil {
+			heads = append(heads, "WHAT CAME OF IT")
 		}
-		p.table([]string{"RETRAINED (UTC)", "MODEL", "POLICY", "OUTCOME", "REASON"}, rows)
+		rows := make([][]string, 0, maxRuns)
+		for i := range l.Runs[:min(len(l.Runs), maxRuns)] {
+			r := &l.Runs[i]
+			rows = append(rows, append([]string{r.Time.Format("2006-01-02 15:04"), r.Model, r.Policy, r.State.String(), r.Reason}, cameOf(l, r)...))
+		}
+		p.table(heads, rows)
 		if more := len(l.Runs) - maxRuns; more > 0 {
 			p.line("and %d more: -o json has them all", more)
 		}

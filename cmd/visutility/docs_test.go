@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/visutility/visutility/backtest"
+	"github.com/visutility/visutility/ingest"
 	"github.com/visutility/visutility/policy"
 	"github.com/visutility/visutility/trainer"
 )
@@ -107,7 +108,7 @@ func runPolicyTests(t *testing.T, s snippet) {
 	}
 }
 
-// checkDocument decodes the documents that training programs and webhooks write.
+// checkDocument decodes the documents that training programs, score commands and webhooks write.
 func checkDocument(t *testing.T, text string) {
 	t.Helper()
 	var shape map[string]json.RawMessage
@@ -120,6 +121,8 @@ func checkDocument(t *testing.T, text string) {
 	switch {
 	case shape["artifact"] != nil:
 		_, err = trainer.DecodeResult([]byte(text))
+	case shape["metric"] != nil:
+		_, err = ingest.NDJSON([]byte(text), time.Now())
 	case shape["status"] != nil:
 		err = dec.Decode(new(trainer.Callback))
 	case shape["progress"] != nil:

@@ -3,11 +3,13 @@
 //
 //	bike-demand train    is the training program that bike-demand.yaml names; the server starts it
 //	bike-demand replay   plays the inference layer: two years, week by week, in under a minute
-//	bike-demand data     shows or writes the data that both work on
+//	bike-demand past     writes what had been measured without any retraining, for a backtest
+//	bike-demand score    says what another version would have scored then; the backtest starts it
+//	bike-demand data     shows or writes the data that all work on
 //
 // One file each: data.go and generate.go have the hours, features.go and
 // boost.go the learning, model.go the trained model, train.go and replay.go the
-// two sides of the loop, client.go the little of the server's API that they need.
+// two sides of the loop, past.go what a backtest needs, client.go the little of the server's API that the replay needs.
 package main
 
 import (
@@ -39,6 +41,8 @@ const usage = `Usage: bike-demand COMMAND [FLAGS]
 
   replay   play two years of bike rentals against a running server
   train    train a model; the server starts this one
+  past     write the past without retraining, for visutility backtest
+  score    score a version on it; the backtest starts this one
   data     show the data that is used, or write it as CSV
 
 bike-demand COMMAND -h shows the command's flags.
@@ -55,6 +59,10 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		err = train(args[1:], getenv, stdout, stderr)
 	case "replay":
 		err = replay(ctx, args[1:], getenv, stdout, stderr)
+	case "past":
+		err = past(args[1:], getenv, stdout, stderr)
+	case "score":
+		err = score(args[1:], getenv, stdout, stderr)
 	case "data":
 		err = showData(args[1:], getenv, stdout, stderr)
 	case "", "help", "-h", "--help":

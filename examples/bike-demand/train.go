@@ -69,15 +69,20 @@ func train(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 	if err != nil {
 		return err
 	}
+	return leave(out, model, res)
+}
+
+// leave writes what a training leaves: the model, and result.json.
+func leave(dir string, model *Model, res result) error {
 	b, err := model.encode()
 	if err != nil {
 		return err
 	}
 	res.Artifact = "model.bin"
-	if err := os.WriteFile(filepath.Join(out, res.Artifact), b, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, res.Artifact), b, 0o644); err != nil {
 		return fmt.Errorf("write the model: %w", err)
 	}
-	return writeJSON(filepath.Join(out, "result.json"), res)
+	return writeJSON(filepath.Join(dir, "result.json"), res)
 }
 
 func readJob(getenv func(string) string) (job visutility.Job, out string, err error) {
