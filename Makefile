@@ -16,7 +16,7 @@ build:
 run: build
 	@scripts/run $(RUN)
 
-# What the tests need beside Go: a C compiler for the race detector, a PostgreSQL server.
+# What the tests need beside Go: a C compiler for the race detector, a PostgreSQL server, Prometheus and its Alertmanager.
 setup:
 	@scripts/setup
 

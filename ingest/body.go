@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/snappy"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -71,13 +72,16 @@ func (b *Body) Release() {
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, firstRead); return &b }}
 
 // ReadBody reads a body to its end and undoes its content encoding: "" and
-// "identity", "gzip", "zstd"; anything else is [ErrUnsupported]. It reads at
+// "identity", "gzip", "zstd", "snappy" (the block format of remote write); anything else is [ErrUnsupported]. It reads at
 // most limit bytes, counted before and after decompression, or fails with
 // [ErrTooLarge]; broken compression is [ErrSyntax]; with too many bytes of other
 // bodies in the budget it is [ErrBusy]. An error of r is returned wrapped.
 // How long r may take is up to the caller, who sets deadlines on it.
 func ReadBody(r io.Reader, encoding string, limit int64, budget *Budget) (*Body, error) {
 	src := &source{r: r, left: limit}
+	if strings.EqualFold(strings.TrimSpace(encoding), "snappy") {
+		return readSnappy(src, limit, budget)
+	}
 	plain, done, err := decompress(src, encoding)
 	if err != nil {
 		return nil, src.explain(err, encoding)
@@ -90,6 +94,36 @@ func ReadBody(r io.Reader, encoding string, limit int64, budget *Budget) (*Body,
 	}
 	return b, nil
 }
+
+// readSnappy reads a body in snappy's block format, which says first how long it is decompressed and
+// has no stream: the compressed body is read whole, then what it says is held against the limit.
+func readSnappy(src *source, limit int64, budget *Budget) (*Body, error) {
+	packed := &Body{budget: budget, Bytes: *buffers.Get().(*[]byte)}
+	defer packed.Release()
+	if err := packed.fill(src, limit); err != nil {
+		return nil, src.explain(err, "snappy")
+	}
+	size, err := snappy.DecodedLen(packed.Bytes)
+	if err != nil {
+		return nil, src.explain(err, "snappy")
+	}
+	if int64(size) > limit {
+		return nil, fmt.Errorf("%w: %d bytes after decompression are over the limit of %d; send smaller batches", ErrTooLarge, size, limit)
+	}
+	b := &Body{budget: budget}
+	if err := b.reserve(size); err != nil {
+		return nil, err
+	}
+	if b.Bytes, err = snappy.Decode(make([]byte, size), packed.Bytes); err != nil {
+		b.Release()
+		return nil, src.explain(err, "snappy")
+	}
+	return b, nil
+}
+
+// Reserve takes memory from the body's budget for what is made of it, in multiples of its size, until
+// it is released. It fails with [ErrBusy].
+func (b *Body) Reserve(times int) error { return b.reserve((times + 1) * cap(b.Bytes)) }
 
 // fill reads r to its end, taking from the budget what it is about to use.
 func (b *Body) fill(r io.Reader, limit int64) error {
