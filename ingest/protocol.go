@@ -43,6 +43,8 @@ type Protocol struct {
 // Protocols is the table of formats of other systems. It is not changed after start-up.
 var Protocols = []Protocol{
 	RemoteWrite,
+	OTLPMetrics,
+	OTLPLogs,
 }
 
 // MaxProtocolBody bounds a body in the format of another system, in bytes after decompression:

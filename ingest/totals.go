@@ -2,18 +2,19 @@ package ingest
 
 import (
 	"hash/maphash"
-	"math"
 	"sync"
 	"time"
 )
 
 // A total is the state of a running total: of a cumulative histogram, which tells the sum and the
-// number of everything since its start.
+// number of everything since its start, or of a counter.
 type total struct {
 	sum   float64
 	count uint64
 	start int64 // Unix nanoseconds since when it runs; 0 if not told
 	at    int64 // Unix nanoseconds of the newest point
+	// counter tells that there is a sum only, which never falls but when it starts anew.
+	counter bool
 }
 
 // A totalUpdate is what a batch will have remembered once it is in the log.
@@ -77,7 +78,7 @@ func (t *totals) increase(b *Batch, key uint64, now total) (sum float64, count u
 		return 0, 0, reasonNothingNew // late: the later point contained it
 	}
 	b.runs = append(b.runs, totalUpdate{key, now})
-	reset := known && (now.start > last.start && now.start > 0 || now.count < last.count)
+	reset := known && (now.start > last.start && now.start > 0 || now.count < last.count || now.counter && now.sum < last.sum)
 	switch {
 	case !known && now.start < t.born:
 		return 0, 0, reasonFirst
@@ -86,7 +87,7 @@ func (t *totals) increase(b *Batch, key uint64, now total) (sum float64, count u
 	default:
 		sum, count = now.sum-last.sum, now.count-last.count
 	}
-	if count == 0 || math.IsNaN(sum) {
+	if count == 0 && !now.counter {
 		return 0, 0, reasonNothingNew
 	}
 	return sum, count, ""

@@ -52,3 +52,22 @@ func walkWire(b []byte, s shape, depth int, left *int) error {
 	}
 	return nil
 }
+
+// checkBraces does for JSON what checkWire does for protobuf. It counts what opens an object or a list,
+// in strings too: what is refused for that alone would be strange enough.
+func checkBraces(body []byte) error {
+	depth, left := 0, maxMessages
+	for _, c := range body {
+		switch c {
+		case '{', '[':
+			depth++
+			left--
+		case '}', ']':
+			depth = max(0, depth-1)
+		}
+		if depth > 8*maxNesting || left < 0 {
+			return fmt.Errorf("%w: over %d objects inside, or nested too deep; send smaller batches", ErrTooLarge, maxMessages)
+		}
+	}
+	return nil
+}
