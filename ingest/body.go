@@ -35,6 +35,14 @@ func NewBudget(limit int64) *Budget { return &Budget{limit: limit} }
 // Used is how many bytes are taken now.
 func (b *Budget) Used() int64 { return b.used.Load() }
 
+// Reserve takes n bytes until release is called, once. It fails with [ErrBusy].
+func (b *Budget) Reserve(n int64) (release func(), err error) {
+	if !b.take(n) {
+		return nil, ErrBusy
+	}
+	return func() { b.give(n) }, nil
+}
+
 func (b *Budget) take(n int64) bool {
 	if b == nil {
 		return true
@@ -121,9 +129,14 @@ func readSnappy(src *source, limit int64, budget *Budget) (*Body, error) {
 	return b, nil
 }
 
-// Reserve takes memory from the body's budget for what is made of it, in multiples of its size, until
-// it is released. It fails with [ErrBusy].
-func (b *Body) Reserve(times int) error { return b.reserve((times + 1) * cap(b.Bytes)) }
+// Unfold takes memory from the budget for what a body in the format of another system becomes when it
+// is decoded, until it is released. It fails with [ErrBusy].
+func (b *Body) Unfold() error {
+	return b.reserve(cap(b.Bytes) + int(DecodedBytes(len(b.Bytes))/weight))
+}
+
+// DecodedBytes is what a body of another system's format of so many bytes becomes in memory, about.
+func DecodedBytes(n int) int64 { return 12 * int64(n) }
 
 // fill reads r to its end, taking from the budget what it is about to use.
 func (b *Body) fill(r io.Reader, limit int64) error {

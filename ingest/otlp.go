@@ -21,6 +21,7 @@ import (
 var OTLPMetrics = Protocol{
 	Name:  "otlp_metrics",
 	Paths: []string{"/v1/metrics"},
+	GRPC:  "opentelemetry.proto.collector.metrics.v1.MetricsService",
 	Read: func(s *Source, r Request) (*Batch, error) {
 		req := pmetricotlp.NewExportRequest()
 		if err := readOTLP(r, shapeMetrics, req.UnmarshalProto, req.UnmarshalJSON); err != nil {

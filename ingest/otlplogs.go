@@ -20,6 +20,7 @@ const evaluationEvent = "gen_ai.evaluation.result"
 var OTLPLogs = Protocol{
 	Name:  "otlp_logs",
 	Paths: []string{"/v1/logs"},
+	GRPC:  "opentelemetry.proto.collector.logs.v1.LogsService",
 	Read: func(s *Source, r Request) (*Batch, error) {
 		req := plogotlp.NewExportRequest()
 		if err := readOTLP(r, shapeLogs, req.UnmarshalProto, req.UnmarshalJSON); err != nil {

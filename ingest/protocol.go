@@ -30,6 +30,8 @@ type Protocol struct {
 	Name string
 	// Paths are where its senders post.
 	Paths []string
+	// GRPC is the service whose Export method takes the same bodies, as protobuf. Defaults to none.
+	GRPC string
 	// Busy is the status for "try again later" when senders take 429 for "give up". Defaults to 429.
 	Busy int
 	// Read turns a body into a batch. It fails as a [Decoder] does when nothing of the body can be used.

@@ -50,6 +50,9 @@ func (s *site) every() [][2]string {
 		for _, path := range p.Paths {
 			all = append(all, [2]string{"POST", path})
 		}
+		if p.GRPC != "" {
+			all = append(all, [2]string{"POST", "/" + p.GRPC + "/Export"})
+		}
 	}
 	for path, item := range s.document().Paths {
 		for method := range item {

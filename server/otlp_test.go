@@ -9,14 +9,23 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlplog/otlploghttp"
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
 	"go.opentelemetry.io/otel/log"
 	"go.opentelemetry.io/otel/metric"
 	sdklog "go.opentelemetry.io/otel/sdk/log"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/visutility/visutility"
 )
@@ -83,6 +92,78 @@ func TestOTLPOverHTTP(t *testing.T) {
 		}
 		measure(t, exporter)
 		s.measured()
+	}
+}
+
+func TestOTLPOverGRPC(t *testing.T) {
+	for _, compression := range []string{"", "gzip"} {
+		s := serve(t)
+		options := []otlpmetricgrpc.Option{otlpmetricgrpc.WithEndpointURL(s.url), otlpmetricgrpc.WithHeaders(map[string]string{"Authorization": "Bearer " + token})}
+		if compression != "" {
+			options = append(options, otlpmetricgrpc.WithCompressor(compression))
+		}
+		exporter, err := otlpmetricgrpc.New(t.Context(), options...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		measure(t, exporter)
+		s.measured()
+		if n := s.counter(`visutility_http_requests_total{code="200",route="POST /opentelemetry.proto.collector.metrics.v1.MetricsService/Export"}`); n != "2" {
+			t.Errorf("%s calls are counted", n)
+		}
+	}
+}
+
+// call makes a gRPC call of the metrics service with a client of OpenTelemetry's.
+func (s *site) call(m pmetric.Metrics, header ...string) (pmetricotlp.ExportResponse, error) {
+	s.t.Helper()
+	conn, err := grpc.NewClient(strings.TrimPrefix(s.url, "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx := metadata.AppendToOutgoingContext(s.t.Context(), header...)
+	return pmetricotlp.NewGRPCClient(conn).Export(ctx, pmetricotlp.NewExportRequestFromMetrics(m))
+}
+
+func TestOTLPOverGRPCRefuses(t *testing.T) {
+	s := serve(t)
+	m := pmetric.NewMetrics()
+	metric := m.ResourceMetrics().AppendEmpty().ScopeMetrics().AppendEmpty().Metrics().AppendEmpty()
+	metric.SetName("auc")
+	points := metric.SetEmptyGauge().DataPoints()
+	points.AppendEmpty().SetDoubleValue(1)
+	points.At(0).Attributes().PutStr("model", "churn")
+	points.AppendEmpty().SetDoubleValue(1)
+	mine := []string{"authorization", "Bearer " + token}
+
+	res, err := s.call(m, mine...)
+	if err != nil || res.PartialSuccess().RejectedDataPoints() != 1 || !strings.Contains(res.PartialSuccess().ErrorMessage(), "dataPoints[1]") {
+		t.Errorf("%v: %s", err, res.PartialSuccess().ErrorMessage())
+	}
+	if len(s.events()) != 1 {
+		t.Errorf("%+v", s.events())
+	}
+	if _, err := s.call(m); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("without a token: %v", err)
+	}
+	s.publish = func(context.Context, []visutility.Event) error { return visutility.ErrOverloaded }
+	_, err = s.call(m, mine...)
+	if details := status.Convert(err).Details(); status.Code(err) != codes.ResourceExhausted || len(details) != 1 || details[0].(*errdetails.RetryInfo).RetryDelay.AsDuration() != retryOverloaded {
+		t.Errorf("when busy: %v %v", err, details)
+	}
+	s.publish = nil
+	points.At(0).Attributes().PutStr("long", strings.Repeat("x", 5<<20))
+	if _, err := s.call(m, mine...); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("too large: %v", err)
+	}
+	full := serve(t, func(o *Options) { o.IngestMemory = 1 << 20 })
+	points.At(0).Attributes().Remove("long")
+	if _, err := full.call(m, mine...); status.Code(err) != codes.Unavailable {
+		t.Errorf("no memory: %v", err)
+	}
+	if _, err := s.call(m, mine...); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -12,10 +12,6 @@ import (
 	"github.com/visutility/visutility/ingest"
 )
 
-// decodedWeight is what a byte of a protocol's body costs in memory once decoded, in multiples of
-// what a body costs by itself.
-const decodedWeight = 3
-
 // A protocolCounter counts what the formats of other systems bring.
 type protocolCounter struct{ accepted, ignored *prometheus.CounterVec }
 
@@ -40,7 +36,7 @@ func (s *server) protocolRoutes() []plainRoute {
 			routes = append(routes, plainRoute{"POST", path, s.postProtocol(p), nil})
 		}
 	}
-	return routes
+	return append(routes, s.grpcRoutes()...)
 }
 
 // postProtocol takes in bodies of a format, as far as they are good, and answers as its senders expect.
@@ -78,7 +74,7 @@ func (s *server) acceptProtocol(r *http.Request, p *ingest.Protocol, source *ing
 		return nil, err
 	}
 	defer body.Release()
-	if err := body.Reserve(decodedWeight); err != nil {
+	if err := body.Unfold(); err != nil {
 		return nil, err
 	}
 	req.Body = body.Bytes

@@ -173,6 +173,10 @@ func HTTPServer(addr string, h http.Handler) *http.Server {
 			return context.WithValue(context.Background(), stoppingKey{}, stop.Done())
 		},
 	}
+	// gRPC comes by HTTP/2, in the clear as everything does.
+	s.Protocols = new(http.Protocols)
+	s.Protocols.SetHTTP1(true)
+	s.Protocols.SetUnencryptedHTTP2(true)
 	s.RegisterOnShutdown(cancel)
 	return s
 }
