@@ -89,7 +89,6 @@ func mediaType(r Request) string {
 type points struct {
 	s     *Source
 	b     *Batch
-	now   time.Time
 	where [3]int // resource, scope, metric
 	attrs []attribute
 	rest  []attribute // of scope and resource
@@ -97,7 +96,7 @@ type points struct {
 
 // ReadMetrics turns OpenTelemetry's metrics into a batch without a key.
 func ReadMetrics(s *Source, m pmetric.Metrics, now time.Time) *Batch {
-	p := points{s: s, b: s.begin(), now: now}
+	p := points{s: s, b: s.begin(now)}
 	for i, rm := range m.ResourceMetrics().All() {
 		for k, sm := range rm.ScopeMetrics().All() {
 			p.rest = appendAttributes(p.rest[:0], sm.Scope().Attributes(), false)
@@ -231,7 +230,7 @@ func (p *points) add(i int, metric string, id identity, dp dataPoint, v float64,
 			return fmt.Sprintf("resourceMetrics[%d].scopeMetrics[%d].metrics[%d].dataPoints[%d]", where[0], where[1], where[2], i)
 		},
 		metric: metric, value: v, time: at, count: count,
-	}, p.now)
+	})
 }
 
 // MetricsAnswer is the response to a request for metrics: whole or partial success.

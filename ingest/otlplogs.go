@@ -36,7 +36,7 @@ var OTLPLogs = Protocol{
 
 // ReadLogs turns OpenTelemetry's log records into a batch without a key.
 func ReadLogs(s *Source, l plog.Logs, now time.Time) *Batch {
-	b := s.begin()
+	b := s.begin(now)
 	var attrs, rest []attribute
 	for i, rl := range l.ResourceLogs().All() {
 		for k, sl := range rl.ScopeLogs().All() {
@@ -55,7 +55,7 @@ func ReadLogs(s *Source, l plog.Logs, now time.Time) *Batch {
 				}
 				readEvaluation(s, b, rec, attrs, func() string {
 					return fmt.Sprintf("resourceLogs[%d].scopeLogs[%d].logRecords[%d]", i, k, j)
-				}, now)
+				})
 			}
 		}
 	}
@@ -70,7 +70,7 @@ func isEvaluation(rec plog.LogRecord) bool {
 	return ok && name.AsString() == evaluationEvent
 }
 
-func readEvaluation(s *Source, b *Batch, rec plog.LogRecord, attrs []attribute, field func() string, now time.Time) {
+func readEvaluation(s *Source, b *Batch, rec plog.LogRecord, attrs []attribute, field func() string) {
 	name, _ := rec.Attributes().Get("gen_ai.evaluation.name")
 	score, ok := rec.Attributes().Get("gen_ai.evaluation.score.value")
 	if !ok {
@@ -98,7 +98,7 @@ func readEvaluation(s *Source, b *Batch, rec plog.LogRecord, attrs []attribute, 
 	if at != 0 {
 		r.time = at.AsTime()
 	}
-	s.add(b, s.identify(attrs), r, now)
+	s.add(b, s.identify(attrs), r)
 }
 
 // LogsAnswer is the response to a request for logs: whole or partial success.

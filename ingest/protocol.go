@@ -47,6 +47,7 @@ var Protocols = []Protocol{
 	RemoteWrite,
 	OTLPMetrics,
 	OTLPLogs,
+	CloudEvents,
 }
 
 // MaxProtocolBody bounds a body in the format of another system, in bytes after decompression:

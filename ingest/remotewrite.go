@@ -42,9 +42,9 @@ func readRemoteWrite(s *Source, r Request) (*Batch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
-	b := s.begin()
+	b := s.begin(r.Now)
 	b.Key = contentKey("rw", r.Body)
-	w := writeReader{s: s, b: b, now: r.Now}
+	w := writeReader{s: s, b: b}
 	if kind == remote.WriteV2MessageType {
 		return b, w.v2(r.Body)
 	}
@@ -55,7 +55,6 @@ func readRemoteWrite(s *Source, r Request) (*Batch, error) {
 type writeReader struct {
 	s     *Source
 	b     *Batch
-	now   time.Time
 	attrs []attribute
 }
 
@@ -148,7 +147,7 @@ func (w *writeReader) sample(series, i int, metric string, id identity, v float6
 		w.b.samples++
 		return
 	}
-	if w.s.add(w.b, id, reading{field: w.place(series, "samples", i), metric: metric, value: v, time: time.UnixMilli(ms)}, w.now) {
+	if w.s.add(w.b, id, reading{field: w.place(series, "samples", i), metric: metric, value: v, time: time.UnixMilli(ms)}) {
 		w.b.samples++
 	}
 }
@@ -173,7 +172,7 @@ func (w *writeReader) histogram(series, i int, metric string, id identity, sum f
 		return
 	}
 	r := reading{field: w.place(series, "histograms", i), metric: metric, value: sum / float64(count), time: time.UnixMilli(ms), count: count}
-	if w.s.add(w.b, id, r, w.now) {
+	if w.s.add(w.b, id, r) {
 		w.b.histograms++
 	}
 }

@@ -41,6 +41,7 @@ type Batch struct {
 	samples, histograms int // measurements written, by kind, for protocols that count them
 	runs                []totalUpdate
 	source              *Source
+	now                 time.Time
 }
 
 // RefusedCount is how many measurements were refused.
@@ -149,12 +150,15 @@ func (s *Source) identify(attrs []attribute) identity {
 	return id
 }
 
-// pick returns the value of the first name that an attribute has, and the attribute's index, -1 for none.
+// pick returns the value of the first name that an attribute has, the measurement's own attributes before
+// all others, and the attribute's index, -1 for none.
 func pick(attrs []attribute, names []string) (string, int) {
-	for _, name := range names {
-		for i := range attrs {
-			if attrs[i].name == name && attrs[i].value != "" {
-				return attrs[i].value, i
+	for _, own := range [2]bool{true, false} {
+		for _, name := range names {
+			for i := range attrs {
+				if attrs[i].own == own && attrs[i].name == name && attrs[i].value != "" {
+					return attrs[i].value, i
+				}
 			}
 		}
 	}
@@ -162,7 +166,7 @@ func pick(attrs []attribute, names []string) (string, int) {
 }
 
 // add takes a reading into the batch, or says why not; it reports whether it was taken.
-func (s *Source) add(b *Batch, id identity, r reading, now time.Time) bool {
+func (s *Source) add(b *Batch, id identity, r reading) bool {
 	metric, keep := s.mapping.metric(r.metric)
 	switch {
 	case !keep:
@@ -179,18 +183,43 @@ func (s *Source) add(b *Batch, id identity, r reading, now time.Time) bool {
 	if !ev.Time.IsZero() {
 		ev.Time = time.UnixMilli(ev.Time.UnixMilli()).UTC()
 	}
-	if errs := ev.Check(nil, "", now); len(errs) > 0 {
+	if errs := ev.Check(nil, "", b.now); len(errs) > 0 {
 		sortFields(errs)
 		e := errs[0]
 		b.refuse(r.field()+"."+clip(e.Field), e.Reason, "%s", e.Message)
 		return false
 	}
 	if !s.admit(&ev) {
-		b.refuse(r.field(), reasonSeriesLimit, "would bring more than %d series (model, metric, labels) in this format; drop a label that has many values, or raise max_series", s.mapping.MaxSeries)
+		b.refuse(r.field(), reasonSeriesLimit, "%s", s.limitText())
 		return false
 	}
 	b.Events = append(b.Events, ev)
 	return true
+}
+
+// addNative takes events that have been checked into the batch, within the limit on series. at is the time of those that have none.
+func (s *Source) addNative(b *Batch, prefix string, events []visutility.Event, at time.Time) {
+	for i := range events {
+		ev := &events[i]
+		if !s.admit(ev) {
+			b.refuse(fmt.Sprintf("%sevents[%d]", prefix, i), reasonSeriesLimit, "%s", s.limitText())
+			continue
+		}
+		if ev.Time.IsZero() && !at.IsZero() {
+			timed := *ev
+			timed.Time = time.UnixMilli(at.UnixMilli()).UTC()
+			if errs := timed.Check(nil, "", b.now); len(errs) > 0 {
+				b.refuse(prefix+errs[0].Field, errs[0].Reason, "%s", errs[0].Message)
+				continue
+			}
+			ev = &timed
+		}
+		b.Events = append(b.Events, *ev)
+	}
+}
+
+func (s *Source) limitText() string {
+	return fmt.Sprintf("would bring more than %d series (model, metric, labels) in this format; drop a label that has many values, or raise max_series", s.mapping.MaxSeries)
 }
 
 // admit holds the limit on the series of this source.
@@ -218,7 +247,7 @@ func (s *Source) admit(ev *visutility.Event) bool {
 }
 
 // begin starts a batch for a body.
-func (s *Source) begin() *Batch { return &Batch{source: s} }
+func (s *Source) begin(now time.Time) *Batch { return &Batch{source: s, now: now} }
 
 func quoted(names []string) string {
 	out := ""

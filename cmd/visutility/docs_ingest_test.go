@@ -41,17 +41,21 @@ func runSender(t *testing.T, s snippet) {
 	default:
 		t.Fatalf("no test runs this %s snippet: %s", s.language, first)
 	}
-	v.awaitAccuracy()
+	metric := "accuracy"
+	if strings.Contains(text, "kubeflow") {
+		metric = "prediction"
+	}
+	v.awaitFraud(metric)
 }
 
-// awaitAccuracy waits for the measurement that the snippets send.
-func (v *victim) awaitAccuracy() {
+// awaitFraud waits for the measurement that the snippets send.
+func (v *victim) awaitFraud(metric string) {
 	v.t.Helper()
 	for end := time.Now().Add(patience); ; pause() {
-		series, err := v.history("fraud", "accuracy")
+		series, err := v.history("fraud", metric)
 		if err == nil && len(series) > 0 && len(series[0].Points) > 0 {
 			if got := series[0].Points[len(series[0].Points)-1].Last; got != 0.91 {
-				v.t.Errorf("the accuracy of fraud is %v, want 0.91", got)
+				v.t.Errorf("the %s of fraud is %v, want 0.91", metric, got)
 			}
 			return
 		}
