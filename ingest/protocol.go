@@ -48,6 +48,7 @@ var Protocols = []Protocol{
 	OTLPMetrics,
 	OTLPLogs,
 	CloudEvents,
+	Alertmanager,
 }
 
 // MaxProtocolBody bounds a body in the format of another system, in bytes after decompression:

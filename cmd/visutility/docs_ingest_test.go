@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -14,54 +15,73 @@ import (
 
 	"github.com/visutility/visutility/history"
 	"github.com/visutility/visutility/ingest"
+	"github.com/visutility/visutility/policy"
 )
 
-// runSender runs a snippet of docs/ingest.md, the sender it is of being the real one, and waits until the
-// server knows what they all tell: that the accuracy of fraud is 0.91.
+// A sender is how a snippet of docs/ingest.md is run, the sender it is of being the real one, and what the
+// server then knows of the model fraud.
+type sender struct {
+	mark   string // in the snippet
+	run    func(t *testing.T, v *victim, text string)
+	metric string
+	value  float64
+}
+
+var senders = []sender{
+	{"# prometheus.yml", prometheusSender, "accuracy", 0.91},
+	{"# alertmanager.yml", alertmanagerSender, "FraudDrift", 1},
+	{"serving.inference.response", shellSender, "prediction", 0.91},
+	{"curl ", shellSender, "accuracy", 0.91},
+}
+
 func runSender(t *testing.T, s snippet) {
-	v := &victim{t: t, dir: t.TempDir()}
-	mkdir(t, filepath.Join(v.dir, "policies"))
-	first, _, _ := strings.Cut(s.text, "\n")
-	if first == "# ingest.yaml" {
+	switch {
+	case strings.HasPrefix(s.text, "# ingest.yaml"):
 		if _, err := ingest.ReadMapping("ingest.yaml", []byte(s.text)); err != nil {
 			t.Error(err)
 		}
 		return
+	case strings.HasPrefix(s.text, "model: "):
+		if _, err := policy.Parse("snippet.yaml", []byte(s.text)); err != nil {
+			t.Error(err)
+		}
+		return
 	}
+	v := &victim{t: t, dir: t.TempDir()}
+	mkdir(t, filepath.Join(v.dir, "policies"))
 	v.start()
 	defer v.kill()
 	text := strings.ReplaceAll(s.text, "localhost:8080", strings.TrimPrefix(v.base(), "http://"))
-	switch {
-	case s.language == "sh":
-		if out, err := exec.Command("sh", "-ec", text).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
+	for _, x := range senders {
+		if strings.Contains(text, x.mark) {
+			x.run(t, v, text)
+			v.await(x)
+			return
 		}
-	case first == "# prometheus.yml":
-		prometheusSender(t, text)
-	default:
-		t.Fatalf("no test runs this %s snippet: %s", s.language, first)
 	}
-	metric := "accuracy"
-	if strings.Contains(text, "kubeflow") {
-		metric = "prediction"
-	}
-	v.awaitFraud(metric)
+	t.Errorf("no test runs this snippet: %s", s.text)
 }
 
-// awaitFraud waits for the measurement that the snippets send.
-func (v *victim) awaitFraud(metric string) {
+// await waits until the server knows what was sent.
+func (v *victim) await(x sender) {
 	v.t.Helper()
 	for end := time.Now().Add(patience); ; pause() {
-		series, err := v.history("fraud", metric)
+		series, err := v.history("fraud", x.metric)
 		if err == nil && len(series) > 0 && len(series[0].Points) > 0 {
-			if got := series[0].Points[len(series[0].Points)-1].Last; got != 0.91 {
-				v.t.Errorf("the %s of fraud is %v, want 0.91", metric, got)
+			if got := series[0].Points[len(series[0].Points)-1].Last; math.Abs(got-x.value) > 1e-9 {
+				v.t.Errorf("the %s of fraud is %v, want %v", x.metric, got, x.value)
 			}
 			return
 		}
 		if time.Now().After(end) {
 			v.t.Fatalf("nothing was measured: %v", err)
 		}
+	}
+}
+
+func shellSender(t *testing.T, _ *victim, text string) {
+	if out, err := exec.Command("sh", "-ec", text).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
 }
 
@@ -107,7 +127,7 @@ func freePort(t *testing.T) string {
 }
 
 // prometheusSender has a Prometheus with that configuration scrape a scorer.
-func prometheusSender(t *testing.T, config string) {
+func prometheusSender(t *testing.T, _ *victim, config string) {
 	scorer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 		_, _ = w.Write([]byte("accuracy{model=\"fraud\"} 0.91\nup_time 5\n")) // Prometheus scrapes again
@@ -116,4 +136,24 @@ func prometheusSender(t *testing.T, config string) {
 	file := filepath.Join(t.TempDir(), "prometheus.yml")
 	write(t, file, config+"\nglobal: {scrape_interval: 200ms}\nscrape_configs: [{job_name: scorer, static_configs: [{targets: ['"+strings.TrimPrefix(scorer.URL, "http://")+"']}]}]\n")
 	background(t, "prometheus", "--config.file="+file, "--storage.tsdb.path=data", "--web.listen-address="+freePort(t))
+}
+
+// alertmanagerSender has an Alertmanager with that configuration hear of an alert.
+func alertmanagerSender(t *testing.T, _ *victim, config string) {
+	file := filepath.Join(t.TempDir(), "alertmanager.yml")
+	write(t, file, strings.Replace(config, "group_wait: 10s", "group_wait: 10ms", 1))
+	addr := freePort(t)
+	background(t, "prometheus-alertmanager", "--config.file="+file, "--storage.path=data", "--web.listen-address="+addr, "--cluster.listen-address=")
+	for end := time.Now().Add(patience); ; pause() {
+		resp, err := http.Post("http://"+addr+"/api/v2/alerts", "application/json", strings.NewReader(`[{"labels": {"alertname": "FraudDrift", "model": "fraud"}}]`))
+		if err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		if time.Now().After(end) {
+			t.Fatalf("Alertmanager does not take the alert: %v", err)
+		}
+	}
 }
