@@ -22,6 +22,7 @@ func (e *Engine) openRuns(context.Context) (err error) {
 		return err
 	}
 	e.hub = trainer.NewCallbacks(e.path("runs"))
+	e.tracker = &trainer.Tracker{Dir: e.path("runs")}
 	e.runner = retrain.New(retrain.Options{
 		Store: e.store, Registry: e.registry, Policy: e.policies.at, Trainer: e.trainer,
 		Dir: e.path("runs"), MaxRuns: e.o.MaxRuns, Logger: e.log, Registerer: e.o.Registerer,
@@ -45,7 +46,7 @@ func (e *Engine) trainer(p *policy.Policy) (visutility.Trainer, error) {
 		if dir == "" || !filepath.IsAbs(dir) {
 			dir = filepath.Join(p.Dir, dir)
 		}
-		return trainer.Command{Argv: t.Run, Dir: dir, Env: t.Env, Supervisor: e.o.Supervisor}, nil
+		return trainer.Command{Argv: t.Run, Dir: dir, Env: t.Env, TrackingURL: e.o.TrackingURL, Tokens: e.tokens, Supervisor: e.o.Supervisor}, nil
 	}
 }
 

@@ -238,7 +238,7 @@ func MetricsAnswer(b *Batch) pmetricotlp.ExportResponse {
 	res := pmetricotlp.NewExportResponse()
 	if n := b.RefusedCount(); n > 0 {
 		res.PartialSuccess().SetRejectedDataPoints(int64(n))
-		res.PartialSuccess().SetErrorMessage(b.summary())
+		res.PartialSuccess().SetErrorMessage(b.Summary())
 	}
 	return res
 }

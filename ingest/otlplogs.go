@@ -106,7 +106,7 @@ func LogsAnswer(b *Batch) plogotlp.ExportResponse {
 	res := plogotlp.NewExportResponse()
 	if n := b.RefusedCount(); n > 0 {
 		res.PartialSuccess().SetRejectedLogRecords(int64(n))
-		res.PartialSuccess().SetErrorMessage(b.summary())
+		res.PartialSuccess().SetErrorMessage(b.Summary())
 	}
 	return res
 }

@@ -191,7 +191,7 @@ func wholeCount(f float64) uint64 {
 
 func answerRemoteWrite(_ Request, b *Batch) Reply {
 	r := Reply{Status: http.StatusNoContent, Header: written(b.samples, b.histograms)}
-	if text := b.summary(); text != "" {
+	if text := b.Summary(); text != "" {
 		r.Status, r.ContentType, r.Body = http.StatusBadRequest, "text/plain; charset=utf-8", []byte(text+"\n")
 	}
 	return r

@@ -77,8 +77,8 @@ func (b *Batch) ignoreN(reason string, n int) {
 // the sender's repetition comes to the same.
 func (b *Batch) Done() { b.source.totals.commit(b.runs) }
 
-// summary is the faults in one line, for protocols that have room for one.
-func (b *Batch) summary() string {
+// Summary is the refusals in one line, for protocols that have room for one; "" for none.
+func (b *Batch) Summary() string {
 	n := b.RefusedCount()
 	if n == 0 {
 		return ""

@@ -54,6 +54,9 @@ func (s *site) every() [][2]string {
 			all = append(all, [2]string{"POST", "/" + p.GRPC + "/Export"})
 		}
 	}
+	for _, e := range ingest.MLflowEndpoints {
+		all = append(all, [2]string{e.Method, ingest.MLflowPath + e.Path})
+	}
 	for path, item := range s.document().Paths {
 		for method := range item {
 			all = append(all, [2]string{strings.ToUpper(method), example.Replace(path)})

@@ -36,7 +36,7 @@ func (s *server) protocolRoutes() []plainRoute {
 			routes = append(routes, plainRoute{"POST", path, s.postProtocol(p), nil})
 		}
 	}
-	return append(routes, s.grpcRoutes()...)
+	return append(append(routes, s.grpcRoutes()...), s.mlflowRoutes()...)
 }
 
 // postProtocol takes in bodies of a format, as far as they are good, and answers as its senders expect.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -31,11 +32,14 @@ var senders = []sender{
 	{"# prometheus.yml", prometheusSender, "accuracy", 0.91},
 	{"# alertmanager.yml", alertmanagerSender, "FraudDrift", 1},
 	{"serving.inference.response", shellSender, "prediction", 0.91},
+	{"import ", pythonSender, "accuracy", 0.91},
 	{"curl ", shellSender, "accuracy", 0.91},
 }
 
 func runSender(t *testing.T, s snippet) {
 	switch {
+	case s.language == "python" && os.Getenv(pythonVariable) == "":
+		return // make interop runs it
 	case strings.HasPrefix(s.text, "# ingest.yaml"):
 		if _, err := ingest.ReadMapping("ingest.yaml", []byte(s.text)); err != nil {
 			t.Error(err)
@@ -155,5 +159,27 @@ func alertmanagerSender(t *testing.T, _ *victim, config string) {
 		if time.Now().After(end) {
 			t.Fatalf("Alertmanager does not take the alert: %v", err)
 		}
+	}
+}
+
+// pythonVariable names the interpreter that has the libraries of the Python snippets.
+const pythonVariable = "VISUTILITY_PYTHON"
+
+func python(t *testing.T) string {
+	t.Helper()
+	path := os.Getenv(pythonVariable)
+	if path == "" {
+		t.Fatalf("%s names no interpreter: run make interop", pythonVariable)
+	}
+	return path
+}
+
+func pythonSender(t *testing.T, _ *victim, text string) {
+	file := filepath.Join(t.TempDir(), "snippet.py")
+	write(t, file, text)
+	cmd := exec.Command(python(t), file)
+	cmd.Dir = filepath.Dir(file)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
 }

@@ -251,7 +251,7 @@ func (s *serving) options(addr net.Addr, logger *slog.Logger, registerer prometh
 		Dir: s.dir, PolicyDir: s.policies, Partitions: s.partitions,
 		MaxSeries: s.maxSeries, MaxRuns: s.maxRuns,
 		Retention: time.Duration(s.retention), HistoryRetention: time.Duration(s.historyRetention), MaxLogBytes: int64(s.maxLogBytes),
-		Supervisor: []string{self, "supervise"}, CallbackURL: callback, WebhookAllow: s.webhookAllow,
+		Supervisor: []string{self, "supervise"}, CallbackURL: callback, TrackingURL: "http://" + reached(addr), WebhookAllow: s.webhookAllow,
 		NATSListen: s.natsListen, Logger: logger, Registerer: registerer,
 	}, nil
 }
