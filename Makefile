@@ -1,5 +1,6 @@
 # make run    build, start the server and play the bike-demand stream through it
 # make test   set up, lint and run every test, with the race detector
+# make interop  the senders that PyPI has, in a virtual environment of their own
 # make bench  every figure of docs/benchmarks.md
 
 SHELL   := /bin/bash
@@ -7,7 +8,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 RUN     := .run
 
-.PHONY: build run test lint setup race bench fuzz proto clean
+.PHONY: build run test lint setup race interop bench fuzz proto clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/visutility ./cmd/visutility
@@ -16,7 +17,7 @@ build:
 run: build
 	@scripts/run $(RUN)
 
-# What the tests need beside Go: a C compiler for the race detector, a PostgreSQL server.
+# What the tests need beside Go: a C compiler for the race detector, a PostgreSQL server, Prometheus and its Alertmanager.
 setup:
 	@scripts/setup
 
@@ -29,6 +30,9 @@ lint:
 
 race:
 	CGO_ENABLED=1 go test -race -timeout 30m ./...
+
+interop:
+	@scripts/interop .interop
 
 # Each target for a short while; the corpora in testdata/fuzz run in every test.
 fuzz:

@@ -39,6 +39,7 @@ type Engine struct {
 	runner   *retrain.Runner
 	tokens   *trainer.Tokens
 	hub      *trainer.Callbacks
+	tracker  *trainer.Tracker
 }
 
 // Open opens, or makes, a data directory and restores everything in it. Nothing

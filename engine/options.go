@@ -52,6 +52,9 @@ type Options struct {
 	// CallbackURL is the base URL under which webhook trainers reach this server. Defaults to none:
 	// webhook trainers are refused.
 	CallbackURL string
+	// TrackingURL is the base URL under which training programs on this machine reach this server by
+	// MLflow's tracking protocol. Defaults to none: they are not told of it.
+	TrackingURL string
 	// WebhookAllow are networks that webhooks may be sent to although they are private. Defaults to none.
 	WebhookAllow []netip.Prefix
 	// NATSListen opens the log's NATS port, "127.0.0.1:4222". Defaults to none.

@@ -21,6 +21,7 @@ func (e *Engine) openRuns(context.Context) (err error) {
 		return err
 	}
 	e.hub = trainer.NewCallbacks(e.path("runs"))
+	e.tracker = &trainer.Tracker{Dir: e.path("runs")}
 	e.runner = retrain.New(retrain.Options{
 		Store: e.store, Registry: e.registry, Policy: e.policies.at, Trainer: e.trainer,
 		Dir: e.path("runs"), MaxRuns: e.o.MaxRuns, Logger: e.log, Registerer: e.o.Registerer,
@@ -40,7 +41,7 @@ func (e *Engine) trainer(p *policy.Policy) (visutility.Trainer, error) {
 	case t.Webhook != nil:
 		return e.webhook(p)
 	default:
-		return trainer.Command{Argv: t.Run, Dir: p.WorkDir(), Env: t.Env, Supervisor: e.o.Supervisor}, nil
+		return trainer.Command{Argv: t.Run, Dir: p.WorkDir(), Env: t.Env, TrackingURL: e.o.TrackingURL, Tokens: e.tokens, Supervisor: e.o.Supervisor}, nil
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/snappy"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -33,6 +34,14 @@ func NewBudget(limit int64) *Budget { return &Budget{limit: limit} }
 
 // Used is how many bytes are taken now.
 func (b *Budget) Used() int64 { return b.used.Load() }
+
+// Reserve takes n bytes until release is called, once. It fails with [ErrBusy].
+func (b *Budget) Reserve(n int64) (release func(), err error) {
+	if !b.take(n) {
+		return nil, ErrBusy
+	}
+	return func() { b.give(n) }, nil
+}
 
 func (b *Budget) take(n int64) bool {
 	if b == nil {
@@ -71,13 +80,16 @@ func (b *Body) Release() {
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, firstRead); return &b }}
 
 // ReadBody reads a body to its end and undoes its content encoding: "" and
-// "identity", "gzip", "zstd"; anything else is [ErrUnsupported]. It reads at
+// "identity", "gzip", "zstd", "snappy" (the block format of remote write); anything else is [ErrUnsupported]. It reads at
 // most limit bytes, counted before and after decompression, or fails with
 // [ErrTooLarge]; broken compression is [ErrSyntax]; with too many bytes of other
 // bodies in the budget it is [ErrBusy]. An error of r is returned wrapped.
 // How long r may take is up to the caller, who sets deadlines on it.
 func ReadBody(r io.Reader, encoding string, limit int64, budget *Budget) (*Body, error) {
 	src := &source{r: r, left: limit}
+	if strings.EqualFold(strings.TrimSpace(encoding), "snappy") {
+		return readSnappy(src, limit, budget)
+	}
 	plain, done, err := decompress(src, encoding)
 	if err != nil {
 		return nil, src.explain(err, encoding)
@@ -90,6 +102,41 @@ func ReadBody(r io.Reader, encoding string, limit int64, budget *Budget) (*Body,
 	}
 	return b, nil
 }
+
+// readSnappy reads a body in snappy's block format, which says first how long it is decompressed and
+// has no stream: the compressed body is read whole, then what it says is held against the limit.
+func readSnappy(src *source, limit int64, budget *Budget) (*Body, error) {
+	packed := &Body{budget: budget, Bytes: *buffers.Get().(*[]byte)}
+	defer packed.Release()
+	if err := packed.fill(src, limit); err != nil {
+		return nil, src.explain(err, "snappy")
+	}
+	size, err := snappy.DecodedLen(packed.Bytes)
+	if err != nil {
+		return nil, src.explain(err, "snappy")
+	}
+	if int64(size) > limit {
+		return nil, fmt.Errorf("%w: %d bytes after decompression are over the limit of %d; send smaller batches", ErrTooLarge, size, limit)
+	}
+	b := &Body{budget: budget}
+	if err := b.reserve(size); err != nil {
+		return nil, err
+	}
+	if b.Bytes, err = snappy.Decode(make([]byte, size), packed.Bytes); err != nil {
+		b.Release()
+		return nil, src.explain(err, "snappy")
+	}
+	return b, nil
+}
+
+// Unfold takes memory from the budget for what a body in the format of another system becomes when it
+// is decoded, until it is released. It fails with [ErrBusy].
+func (b *Body) Unfold() error {
+	return b.reserve(cap(b.Bytes) + int(DecodedBytes(len(b.Bytes))/weight))
+}
+
+// DecodedBytes is what a body of another system's format of so many bytes becomes in memory, about.
+func DecodedBytes(n int) int64 { return 12 * int64(n) }
 
 // fill reads r to its end, taking from the budget what it is about to use.
 func (b *Body) fill(r io.Reader, limit int64) error {

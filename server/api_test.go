@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/visutility/visutility/ingest"
 	"github.com/visutility/visutility/store"
 )
 
@@ -44,6 +45,17 @@ func (s *site) every() [][2]string {
 		{"GET", "/metrics"}, {"GET", "/healthz"}, {"GET", "/readyz"}, {"GET", apiPath + "/openapi.json"},
 		{"GET", apiPath + "/schemas/job.json"}, {"GET", apiPath + "/schemas/result.json"}, {"GET", apiPath + "/schemas/policy.json"},
 		{"GET", "/"}, {"GET", "/assets/app.js"}, {"GET", "/nowhere"}, {"POST", "/nowhere"}, {"GET", apiPath + "/metrics"},
+	}
+	for _, p := range ingest.Protocols {
+		for _, path := range p.Paths {
+			all = append(all, [2]string{"POST", path})
+		}
+		if p.GRPC != "" {
+			all = append(all, [2]string{"POST", "/" + p.GRPC + "/Export"})
+		}
+	}
+	for _, e := range ingest.MLflowEndpoints {
+		all = append(all, [2]string{e.Method, ingest.MLflowPath + e.Path})
 	}
 	for path, item := range s.document().Paths {
 		for method := range item {

@@ -29,6 +29,9 @@ type Engine interface {
 	Observers() []dispatch.Status
 	RunLog(ctx context.Context, run string) (path string, err error)
 	Callback(ctx context.Context, run, token string, body trainer.Callback) error
+	CheckToken(run, token string) error
+	Tracked(ctx context.Context, run, token string) (r visutility.Run, artifacts string, err error)
+	Track(ctx context.Context, run, token string, said trainer.Tracking) error
 	Ready(ctx context.Context) error
 }
 

@@ -183,6 +183,22 @@ func (f *fake) Callback(_ context.Context, run, tok string, body trainer.Callbac
 	return nil
 }
 
+func (f *fake) CheckToken(run, tok string) error {
+	if tok != "token of "+run {
+		return trainer.ErrToken
+	}
+	return nil
+}
+
+func (f *fake) Tracked(ctx context.Context, run, tok string) (visutility.Run, string, error) {
+	r, err := f.Run(ctx, run)
+	return r, "file:///output", err
+}
+
+func (f *fake) Track(_ context.Context, run, _ string, said trainer.Tracking) error {
+	return f.note("track %s %v %d", run, said.Metrics, said.Step)
+}
+
 func (f *fake) Ready(context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

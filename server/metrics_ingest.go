@@ -17,7 +17,7 @@ import (
 func (s *server) postMetrics(w http.ResponseWriter, r *http.Request) {
 	n, err := s.accept(r)
 	if err != nil {
-		s.countRefused(err)
+		s.countRefused(nativeFormat, err)
 		s.fail(w, r, err)
 		return
 	}
@@ -81,13 +81,16 @@ func idempotencyKey(h http.Header) (string, error) {
 	return key, nil
 }
 
+// nativeFormat is the name under which our own format is counted.
+const nativeFormat = "json"
+
 // countRefused counts each fault of a refused body under its reason.
-func (s *server) countRefused(err error) {
+func (s *server) countRefused(format string, err error) {
 	if bad, ok := errors.AsType[*visutility.InvalidError](err); ok {
 		for _, f := range bad.Fields {
-			s.refused.WithLabelValues(f.Reason).Inc()
+			s.refused.WithLabelValues(format, f.Reason).Inc()
 		}
 		return
 	}
-	s.refused.WithLabelValues(problemOf(err).reason).Inc()
+	s.refused.WithLabelValues(format, problemOf(err).reason).Inc()
 }

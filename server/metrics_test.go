@@ -127,7 +127,7 @@ func (s *site) counted() string {
 	var out string
 	for line := range strings.Lines(s.get("/metrics", 200)) {
 		if strings.HasPrefix(line, "visutility_events_refused_total{") {
-			out += strings.TrimPrefix(line, "visutility_events_")
+			out += strings.Replace(strings.TrimPrefix(line, "visutility_events_"), `format="json",`, "", 1)
 		}
 	}
 	return out

@@ -18,7 +18,8 @@ type plainRoute struct {
 
 func (s *server) plain() []plainRoute {
 	metrics := promhttp.HandlerFor(s.Registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
-	return append(schemaRoutes(), []plainRoute{
+	routes := append(schemaRoutes(), s.protocolRoutes()...)
+	return append(routes, []plainRoute{
 		{"GET", "/healthz", s.getHealth, healthDoc("get-health", "Say that the process lives")},
 		{"GET", "/readyz", s.getReady, healthDoc("get-readiness", "Say whether events can be accepted")},
 		{"GET", "/metrics", metrics.ServeHTTP, nil},

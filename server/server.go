@@ -44,6 +44,8 @@ type Options struct {
 
 	// MaxBody bounds a body of metrics, in bytes after decompression. Defaults to 16 MiB.
 	MaxBody int64
+	// Mapping says what the names of other systems mean. Defaults to ingest.DefaultMapping.
+	Mapping *ingest.Mapping
 	// IngestMemory bounds the memory of all such bodies at once. Defaults to 256 MiB.
 	IngestMemory int64
 	// IngestWait is how long metrics wait for the log before the sender is told to
@@ -66,6 +68,9 @@ func (o *Options) fill() error {
 	o.Logger = cmp.Or(o.Logger, slog.Default())
 	o.Registry = cmp.Or(o.Registry, prometheus.NewRegistry())
 	o.Version = cmp.Or(o.Version, "dev")
+	if o.Mapping == nil {
+		o.Mapping = new(ingest.DefaultMapping())
+	}
 	o.MaxBody = cmp.Or(o.MaxBody, 16<<20)
 	o.IngestMemory = cmp.Or(o.IngestMemory, 256<<20)
 	o.IngestWait = cmp.Or(o.IngestWait, 5*time.Second)
@@ -85,8 +90,10 @@ type server struct {
 	streams  chan struct{} // holds a token for each stream
 	bodyTime time.Duration
 
-	requests *prometheus.CounterVec
-	refused  *prometheus.CounterVec
+	requests  *prometheus.CounterVec
+	refused   *prometheus.CounterVec
+	protocols protocolCounter
+	sources   map[string]*ingest.Source // by format; not changed once the routes are made
 }
 
 // New returns the handler for everything that VisuTility serves. It starts no
@@ -113,10 +120,11 @@ func newServer(o Options) (*server, error) {
 			Name: "visutility_http_requests_total", Help: "HTTP requests answered, by route and status code.",
 		}, []string{"route", "code"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "visutility_events_refused_total", Help: "Faults for which bodies of metric events were refused, by reason.",
-		}, []string{"reason"}),
+			Name: "visutility_events_refused_total", Help: "Faults for which metric events were refused, by format and reason.",
+		}, []string{"format", "reason"}),
+		protocols: newProtocolCounter(), sources: map[string]*ingest.Source{},
 	}
-	for _, c := range []prometheus.Collector{s.requests, s.refused} {
+	for _, c := range []prometheus.Collector{s.requests, s.refused, s.protocols.accepted, s.protocols.ignored} {
 		if err := o.Registry.Register(c); err != nil {
 			return nil, fmt.Errorf("registering the server's metrics: %w", err)
 		}
@@ -165,6 +173,10 @@ func HTTPServer(addr string, h http.Handler) *http.Server {
 			return context.WithValue(context.Background(), stoppingKey{}, stop.Done())
 		},
 	}
+	// gRPC comes by HTTP/2, in the clear as everything does.
+	s.Protocols = new(http.Protocols)
+	s.Protocols.SetHTTP1(true)
+	s.Protocols.SetUnencryptedHTTP2(true)
 	s.RegisterOnShutdown(cancel)
 	return s
 }

@@ -11,8 +11,14 @@ type Command struct {
 	Dir string
 	// Env names variables of this process that are handed to the program, where they
 	// are set. It also gets PATH, HOME, LANG, TZ and TMPDIR, and VISUTILITY_RUN_ID, VISUTILITY_MODEL,
-	// VISUTILITY_JOB and VISUTILITY_OUTPUT; nothing else. Defaults to none.
+	// VISUTILITY_JOB and VISUTILITY_OUTPUT; nothing else but for TrackingURL's. Defaults to none.
 	Env []string
+	// TrackingURL is the server at which the program finds MLflow's tracking protocol: with Tokens, its
+	// MLFLOW_TRACKING_URI, MLFLOW_TRACKING_TOKEN and MLFLOW_RUN_ID lead there, unless Env hands the first one
+	// through. Defaults to none.
+	TrackingURL string
+	// Tokens makes the token by which the program is known there. Defaults to none.
+	Tokens *Tokens
 	// Supervisor is the command line that ends up in [Supervise]; the attempt's directory is
 	// added to it. Defaults to none: Train then supervises the program itself.
 	Supervisor []string

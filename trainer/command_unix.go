@@ -53,7 +53,15 @@ func (c Command) grace() time.Duration { return cmp.Or(c.Grace, 10*time.Second) 
 // environment is the whole environment of the program. What else the server's own
 // environment holds, its tokens above all, is none of the program's business.
 func (c Command) environment(a attempt, job visutility.Job) []string {
-	return append(inherit(c.Env...), // last, so that nothing stands in for them
+	env := inherit(c.Env...)
+	if c.TrackingURL != "" && c.Tokens != nil && !slices.Contains(c.Env, "MLFLOW_TRACKING_URI") { // else it has a tracking server of its own
+		env = append(env,
+			"MLFLOW_TRACKING_URI="+c.TrackingURL,
+			"MLFLOW_TRACKING_TOKEN="+job.Run+":"+c.Tokens.Token(job.Run, job.Attempt),
+			"MLFLOW_RUN_ID="+job.Run,
+		)
+	}
+	return append(env, // last, so that nothing stands in for them
 		"VISUTILITY_RUN_ID="+job.Run,
 		"VISUTILITY_MODEL="+job.Model,
 		"VISUTILITY_JOB="+a.path(jobFile),
@@ -218,7 +226,7 @@ func (a attempt) outcome(ctx context.Context) (visutility.Artifact, error) {
 		return visutility.Artifact{}, errors.Join(errors.New("the attempt has no exit.json"), err)
 	}
 	if e.Reason == "" && e.Code == 0 || e.Reason == reasonUnknown {
-		artifact, err := ReadResult(a.output())
+		artifact, err := a.result(e.Reason == "")
 		if err != nil && e.Reason == reasonUnknown {
 			return artifact, a.failed("the training program ended while nobody looked after it, and left no valid result (%w)", err)
 		}

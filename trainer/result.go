@@ -215,16 +215,21 @@ func (w *progressWatch) look(now time.Time) {
 		return
 	}
 	defer root.Close()
-	data, err := readRegular(root, progressFile, 64<<10)
-	if err != nil {
-		return
-	}
-	var p progress
-	if json.Unmarshal(data, &p) != nil || p == w.last {
+	p, ok := readProgress(root)
+	if !ok || p == w.last {
 		return
 	}
 	w.last = p
 	w.report(clamp(p.Progress), shorten(p.Message))
+}
+
+// readProgress reads progress.json in an output directory, if there is one that can be read.
+func readProgress(root *os.Root) (p progress, ok bool) {
+	data, err := readRegular(root, progressFile, 64<<10)
+	if err != nil || json.Unmarshal(data, &p) != nil {
+		return progress{}, false
+	}
+	return p, true
 }
 
 func clamp(x float64) float64 {

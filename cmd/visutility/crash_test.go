@@ -112,8 +112,9 @@ func trainEvents(sender, n int) []visutility.Event {
 
 // A victim is a server that is killed.
 type victim struct {
-	t   *testing.T
-	dir string
+	t    *testing.T
+	dir  string
+	args []string // flags of serve, beside the usual ones
 
 	mu   sync.Mutex
 	addr string
@@ -124,8 +125,9 @@ func (v *victim) start() {
 	v.t.Helper()
 	addr := filepath.Join(v.dir, "addr")
 	_ = os.Remove(addr) // from the last round
-	cmd := exec.Command("visutility", "serve", "--data", filepath.Join(v.dir, "data"), "--policies", filepath.Join(v.dir, "policies"),
-		"--listen", "127.0.0.1:0", "--addr-file", addr, "--log-level", "error")
+	args := []string{"serve", "--data", filepath.Join(v.dir, "data"), "--policies", filepath.Join(v.dir, "policies"),
+		"--listen", "127.0.0.1:0", "--addr-file", addr, "--log-level", "error"}
+	cmd := exec.Command("visutility", append(args, v.args...)...)
 	cmd.Stdout, cmd.Stderr = io.Discard, os.Stderr
 	if err := cmd.Start(); err != nil {
 		v.t.Fatal(err)

@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/visutility/visutility/engine"
+	"github.com/visutility/visutility/ingest"
 	"github.com/visutility/visutility/server"
 )
 
@@ -42,7 +43,7 @@ type serving struct {
 	retention, historyRetention                spanValue
 	maxLogBytes                                bytesValue
 	webhookAllow                               prefixesValue
-	callbackURL, natsListen                    string
+	callbackURL, natsListen, ingest            string
 	allowHosts                                 []string
 	logFormat, logLevel                        choiceValue
 }
@@ -79,6 +80,7 @@ visutility serve --listen 0.0.0.0:8080 --token-file visutility.token`,
 	f.Var(&s.webhookAllow, "webhook-allow", "a private network that webhooks may be sent to (repeatable)")
 	f.StringVar(&s.callbackURL, "callback-url", "", "the base URL under which webhook trainers reach this server (default: the address listened on, if it is a single one)")
 	f.StringVar(&s.natsListen, "nats-listen", "", "open the log's NATS port here (default: no port)")
+	f.StringVar(&s.ingest, "ingest", "", "a file that says what the names of other systems mean here (see docs/ingest.md)")
 	f.StringSliceVar(&s.allowHosts, "allow-host", nil, "a host name under which this server is asked for, beside its address (repeatable)")
 	f.Var(&s.logFormat, "log-format", "how the log on the standard error is written")
 	f.Var(&s.logLevel, "log-level", "how much of it")
@@ -89,6 +91,10 @@ visutility serve --listen 0.0.0.0:8080 --token-file visutility.token`,
 func (s *serving) run(cmd *cobra.Command) (err error) {
 	ctx := cmd.Context()
 	token, err := s.check(cmd)
+	if err != nil {
+		return err
+	}
+	mapping, err := readMapping(s.ingest)
 	if err != nil {
 		return err
 	}
@@ -113,7 +119,7 @@ func (s *serving) run(cmd *cobra.Command) (err error) {
 
 	b := buildVersion(debug.ReadBuildInfo())
 	handler, err := server.New(server.Options{
-		Engine: e, Store: e.Store(), History: e.History(), Token: token, AllowedHosts: s.allowHosts,
+		Engine: e, Store: e.Store(), History: e.History(), Token: token, AllowedHosts: s.allowHosts, Mapping: mapping,
 		Version: b.Version, Revision: b.Revision, Logger: logger, Registry: registry,
 	})
 	if err != nil {
@@ -168,6 +174,19 @@ func (s *serving) checkNATS(cmd *cobra.Command) error {
 		return usagef(cmd, "--nats-listen: whoever reaches %s could read and write the log, which has no access control: use a loopback address such as 127.0.0.1:4222", s.natsListen)
 	}
 	return nil
+}
+
+// readMapping reads the file of --ingest; without one the server has its defaults.
+func readMapping(file string) (*ingest.Mapping, error) {
+	if file == "" {
+		return nil, nil
+	}
+	src, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading the mapping of names: %w", err)
+	}
+	m, err := ingest.ReadMapping(file, src)
+	return &m, err
 }
 
 // readToken reads a secret that only its owner may be able to read.
@@ -232,7 +251,7 @@ func (s *serving) options(addr net.Addr, logger *slog.Logger, registerer prometh
 		Dir: s.dir, PolicyDir: s.policies, Partitions: s.partitions,
 		MaxSeries: s.maxSeries, MaxRuns: s.maxRuns,
 		Retention: time.Duration(s.retention), HistoryRetention: time.Duration(s.historyRetention), MaxLogBytes: int64(s.maxLogBytes),
-		Supervisor: []string{self, "supervise"}, CallbackURL: callback, WebhookAllow: s.webhookAllow,
+		Supervisor: []string{self, "supervise"}, CallbackURL: callback, TrackingURL: "http://" + reached(addr), WebhookAllow: s.webhookAllow,
 		NATSListen: s.natsListen, Logger: logger, Registerer: registerer,
 	}, nil
 }

@@ -59,7 +59,7 @@ func TestStories(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"start": start, "stop": stop, "json": checkJSON, "json-env": jsonEnv,
-			"history": history, "wait-for": waitFor, "wait-for-file": waitForFile, "post": post,
+			"history": wellHistory, "wait-for": waitFor, "wait-for-file": waitForFile, "post": post,
 		},
 	})
 }
@@ -276,7 +276,8 @@ func post(ts *testscript.TestScript, _ bool, args []string) {
 
 // trainDemo is the training program of the stories. The policy's parameters say what
 // it does: score, champion_score (results), log (a line to print), fail (an error to fail with),
-// launches (a file to which every start adds a line), wait (a file that it waits for).
+// launches (a file to which every start adds a line), wait (a file that it waits for), track (a score to log
+// by MLflow's protocol, with half of the work done, in place of a result).
 func trainDemo() {
 	if err := trainByParameters(); err != nil {
 		fmt.Fprintln(os.Stderr, "train-demo:", err)
@@ -308,6 +309,12 @@ func trainByParameters() error {
 	if s := text("log"); s != "" {
 		fmt.Println(s)
 	}
+	tracked, tracks := job.Parameters["track"].(float64)
+	if tracks {
+		if err := track(tracked); err != nil {
+			return err
+		}
+	}
 	if file := text("wait"); file != "" {
 		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()
@@ -331,6 +338,12 @@ func trainByParameters() error {
 	}
 	fmt.Println("trained", job.Model)
 	out := os.Getenv("VISUTILITY_OUTPUT")
+	if tracks { // the artifact is where the tracking client puts it
+		if err := os.Mkdir(filepath.Join(out, "mlflow"), 0o700); err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(out, "mlflow", "model.bin"), []byte("the model of "+job.Run), 0o600)
+	}
 	if err := os.WriteFile(filepath.Join(out, "model.bin"), []byte("the model of "+job.Run), 0o600); err != nil {
 		return err
 	}
@@ -340,8 +353,8 @@ func trainByParameters() error {
 	return os.WriteFile(filepath.Join(out, "result.json"), b, 0o600)
 }
 
-// history writes scores of a model that is well, but for one incident.
-func history(ts *testscript.TestScript, neg bool, args []string) {
+// wellHistory writes scores of a model that is well, but for one incident.
+func wellHistory(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: history FILE DAYS CORRELATION")
 	}
@@ -361,4 +374,24 @@ func history(ts *testscript.TestScript, neg bool, args []string) {
 		fmt.Fprintf(&b, "demo,score,%.5f,%s,200,%v\n", value, time.Date(2026, 1, 1, i, 0, 0, 0, time.UTC).Format(time.RFC3339), ill)
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b.Bytes(), 0o644))
+}
+
+// track logs as MLflow's client does, with nothing but what it finds in the environment.
+func track(score float64) error {
+	run := os.Getenv("MLFLOW_RUN_ID")
+	body := fmt.Sprintf(`{"run_id": %q, "metrics": [{"key": "score", "value": %v, "timestamp": 1, "step": 5}, {"key": "progress", "value": 0.5, "timestamp": 1}]}`, run, score)
+	req, err := http.NewRequest(http.MethodPost, os.Getenv("MLFLOW_TRACKING_URI")+"/api/2.0/mlflow/runs/log-batch", strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+os.Getenv("MLFLOW_TRACKING_TOKEN"))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("logging: %s", resp.Status)
+	}
+	return nil
 }

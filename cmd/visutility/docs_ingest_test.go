@@ -1,0 +1,185 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/visutility/visutility/history"
+	"github.com/visutility/visutility/ingest"
+	"github.com/visutility/visutility/policy"
+)
+
+// A sender is how a snippet of docs/ingest.md is run, the sender it is of being the real one, and what the
+// server then knows of the model fraud.
+type sender struct {
+	mark   string // in the snippet
+	run    func(t *testing.T, v *victim, text string)
+	metric string
+	value  float64
+}
+
+var senders = []sender{
+	{"# prometheus.yml", prometheusSender, "accuracy", 0.91},
+	{"# alertmanager.yml", alertmanagerSender, "FraudDrift", 1},
+	{"serving.inference.response", shellSender, "prediction", 0.91},
+	{"import ", pythonSender, "accuracy", 0.91},
+	{"curl ", shellSender, "accuracy", 0.91},
+}
+
+func runSender(t *testing.T, s snippet) {
+	switch {
+	case s.language == "python" && os.Getenv(pythonVariable) == "":
+		return // make interop runs it
+	case strings.HasPrefix(s.text, "# ingest.yaml"):
+		if _, err := ingest.ReadMapping("ingest.yaml", []byte(s.text)); err != nil {
+			t.Error(err)
+		}
+		return
+	case strings.HasPrefix(s.text, "model: "):
+		if _, err := policy.Parse("snippet.yaml", []byte(s.text)); err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	v := &victim{t: t, dir: t.TempDir()}
+	mkdir(t, filepath.Join(v.dir, "policies"))
+	v.start()
+	defer v.kill()
+	text := strings.ReplaceAll(s.text, "localhost:8080", strings.TrimPrefix(v.base(), "http://"))
+	for _, x := range senders {
+		if strings.Contains(text, x.mark) {
+			x.run(t, v, text)
+			v.await(x)
+			return
+		}
+	}
+	t.Errorf("no test runs this snippet: %s", s.text)
+}
+
+// await waits until the server knows what was sent.
+func (v *victim) await(x sender) {
+	v.t.Helper()
+	for end := time.Now().Add(patience); ; pause() {
+		series, err := v.history("fraud", x.metric)
+		if err == nil && len(series) > 0 && len(series[0].Points) > 0 {
+			if got := series[0].Points[len(series[0].Points)-1].Last; math.Abs(got-x.value) > 1e-9 {
+				v.t.Errorf("the %s of fraud is %v, want %v", x.metric, got, x.value)
+			}
+			return
+		}
+		if time.Now().After(end) {
+			v.t.Fatalf("nothing was measured: %v", err)
+		}
+	}
+}
+
+func shellSender(t *testing.T, _ *victim, text string) {
+	if out, err := exec.Command("sh", "-ec", text).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
+func (v *victim) history(model, metric string) (series []history.Series, err error) {
+	resp, err := http.Get(v.base() + "/api/v1/models/" + model + "/history?metric=" + metric)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var page struct{ Series []history.Series }
+	err = json.NewDecoder(resp.Body).Decode(&page)
+	return page.Series, err
+}
+
+// background starts another program for the length of the test.
+func background(t *testing.T, name string, args ...string) {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Dir = t.TempDir()
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("%v: run scripts/setup, which installs what the tests need", err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // it was killed
+		if t.Failed() {
+			t.Logf("%s said:\n%s", name, out.String())
+		}
+	})
+}
+
+// freePort is an address on which nobody listens.
+func freePort(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+// prometheusSender has a Prometheus with that configuration scrape a scorer.
+func prometheusSender(t *testing.T, _ *victim, config string) {
+	scorer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+		_, _ = w.Write([]byte("accuracy{model=\"fraud\"} 0.91\nup_time 5\n")) // Prometheus scrapes again
+	}))
+	t.Cleanup(scorer.Close)
+	file := filepath.Join(t.TempDir(), "prometheus.yml")
+	write(t, file, config+"\nglobal: {scrape_interval: 200ms}\nscrape_configs: [{job_name: scorer, static_configs: [{targets: ['"+strings.TrimPrefix(scorer.URL, "http://")+"']}]}]\n")
+	background(t, "prometheus", "--config.file="+file, "--storage.tsdb.path=data", "--web.listen-address="+freePort(t))
+}
+
+// alertmanagerSender has an Alertmanager with that configuration hear of an alert.
+func alertmanagerSender(t *testing.T, _ *victim, config string) {
+	file := filepath.Join(t.TempDir(), "alertmanager.yml")
+	write(t, file, strings.Replace(config, "group_wait: 10s", "group_wait: 10ms", 1))
+	addr := freePort(t)
+	background(t, "prometheus-alertmanager", "--config.file="+file, "--storage.path=data", "--web.listen-address="+addr, "--cluster.listen-address=")
+	for end := time.Now().Add(patience); ; pause() {
+		resp, err := http.Post("http://"+addr+"/api/v2/alerts", "application/json", strings.NewReader(`[{"labels": {"alertname": "FraudDrift", "model": "fraud"}}]`))
+		if err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		if time.Now().After(end) {
+			t.Fatalf("Alertmanager does not take the alert: %v", err)
+		}
+	}
+}
+
+// pythonVariable names the interpreter that has the libraries of the Python snippets.
+const pythonVariable = "VISUTILITY_PYTHON"
+
+func python(t *testing.T) string {
+	t.Helper()
+	path := os.Getenv(pythonVariable)
+	if path == "" {
+		t.Fatalf("%s names no interpreter: run make interop", pythonVariable)
+	}
+	return path
+}
+
+func pythonSender(t *testing.T, _ *victim, text string) {
+	file := filepath.Join(t.TempDir(), "snippet.py")
+	write(t, file, text)
+	cmd := exec.Command(python(t), file)
+	cmd.Dir = filepath.Dir(file)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}

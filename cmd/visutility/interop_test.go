@@ -1,0 +1,68 @@
+//go:build interop
+
+package main
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestInteropSnippets runs the Python snippets of docs/ingest.md with the clients that they import.
+func TestInteropSnippets(t *testing.T) {
+	ran := 0
+	for _, s := range snippets(t) {
+		if s.language != "python" || strings.HasPrefix(s.text, "# train.py") {
+			continue
+		}
+		ran++
+		t.Run("", func(t *testing.T) { runSender(t, s) })
+		if strings.Contains(s.text, "OTLPMetricExporter") { // the same over gRPC
+			s.text = strings.NewReplacer("proto.http", "proto.grpc", "/v1/metrics", "").Replace(s.text)
+			t.Run("grpc", func(t *testing.T) { runSender(t, s) })
+		}
+	}
+	if ran < 2 {
+		t.Errorf("%d snippets", ran)
+	}
+}
+
+// TestInteropTraining launches the training program of docs/ingest.md, which knows MLflow only.
+func TestInteropTraining(t *testing.T) {
+	v := &victim{t: t, dir: t.TempDir()}
+	policies := filepath.Join(v.dir, "policies")
+	mkdir(t, policies)
+	for _, s := range snippets(t) {
+		if strings.HasPrefix(s.text, "# train.py") {
+			write(t, filepath.Join(policies, "train.py"), s.text)
+		}
+	}
+	write(t, filepath.Join(policies, "fraud.yaml"), `
+model: fraud
+retrain: {when: accuracy < 0.8}
+train: {run: [`+python(t)+`, train.py]}
+promote: {when: candidate.accuracy > 0.9}
+`)
+	v.start()
+	defer v.kill()
+	if !v.post(t.Context(), "1", []byte(`{"model": "fraud", "metric": "accuracy", "value": 0.5}`)) {
+		t.Fatal("not accepted")
+	}
+	type version struct {
+		Metrics  map[string]float64
+		Artifact struct{ Size int64 }
+	}
+	for end := time.Now().Add(2 * patience); ; pause() {
+		got := get[struct{ Items []version }](v, "/api/v1/models/fraud/versions")
+		if len(got.Items) == 1 {
+			if got.Items[0].Metrics["accuracy"] != 0.94 || got.Items[0].Artifact.Size != int64(len("the model")) || len(got.Items[0].Metrics) != 1 {
+				t.Errorf("%+v", got.Items[0])
+			}
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("no version: %+v", get[map[string]any](v, "/api/v1/runs"))
+		}
+	}
+}
