@@ -202,7 +202,7 @@ func TestSimulatedChallengersAreJudged(t *testing.T) {
 // TestSimulatedRollback: v2, promoted at hour 3, is good for two hours; v3, promoted at 6, is bad from the start and is
 // taken back at 7. Then v2's scores go on; in truth they were good, so nothing fires any more.
 func TestSimulatedRollback(t *testing.T) {
-	l := &lab{score: func(v visutility.Version, at time.Time) float64 {
+	l := &lab{backwards: true, score: func(v visutility.Version, at time.Time) float64 {
 		switch {
 		case v.ID == "v3":
 			return 0.3
