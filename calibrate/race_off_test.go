@@ -1,0 +1,5 @@
+//go:build !race
+
+package calibrate_test
+
+const promiseHistories, truthStretches = 6, 1000
