@@ -125,7 +125,7 @@ func TestCorrelationMatters(t *testing.T) {
 // histories, and on what part of them more often. And the price: the median delay of shifts by 1.5 deviations.
 func BenchmarkPromise(b *testing.B) {
 	for _, trial := range trials {
-		for _, w := range worlds {
+		for _, w := range slices.Concat(worlds, beyond) {
 			b.Run(trial.name+"/"+w.name, func(b *testing.B) {
 				var r record
 				truth := truthOf(w, trial, 4000)

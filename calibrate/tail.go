@@ -17,8 +17,9 @@ type novelties struct {
 	low, high pareto
 }
 
-// A pareto is a generalized Pareto distribution of how far values lie beyond start.
-type pareto struct{ start, scale, shape float64 }
+// A pareto is a generalized Pareto distribution of how far values lie beyond start. Given as it is by its
+// mean, novelties stay centred whatever the shape.
+type pareto struct{ start, shape, mean float64 }
 
 // The share of the novelties that each tail is fitted to, and how many that may be.
 const tailShare, tailMost, tailLeast = 0.05, 500, 25
@@ -31,45 +32,59 @@ func distribution(all []float64) novelties {
 		d.tail = 0
 		return d
 	}
-	beyond := make([]float64, d.tail)
-	start := all[d.tail]
-	for i := range beyond {
-		beyond[i] = start - all[d.tail-1-i]
+	low, high := make([]float64, d.tail), make([]float64, d.tail)
+	from, to := all[d.tail], all[n-d.tail-1]
+	for i := range d.tail {
+		low[i], high[i] = from-all[d.tail-1-i], all[n-d.tail+i]-to
 	}
-	d.low = exceeding(start, beyond)
-	start = all[n-d.tail-1]
-	for i := range beyond {
-		beyond[i] = all[n-d.tail+i] - start
-	}
-	d.high = exceeding(start, beyond)
+	lowShape, highShape := shape(low), shape(high)
+	least := max((lowShape+highShape)/2, leastShape)
+	d.low = pareto{from, max(lowShape, least), mean(low)}
+	d.high = pareto{to, max(highShape, least), mean(high)}
 	return d
 }
 
-// exceeding fits a distribution to values, in ascending order, by probability-weighted
-// moments. Its mean is theirs, so that novelties stay centred.
+// leastShape is the shape of the tail of normal values that far out. So few values that a tail is fitted to
+// may look lighter than it is; one that is taken for lighter than it is breaks the promise. So it is taken to be no
+// lighter than this, nor than both tails are on average. On 1,440 independent values of seven distributions the
+// bound for a threshold then was too low for 0 to 16 % of the samples, where 10 % are meant, and for 3 to 20 % without.
+const leastShape = -0.1
+
+// heaviest is the shape beyond which there would be no mean to give the distribution by.
+const heaviest = 0.9
+
+// shape is that of the distribution of values, in ascending order, by probability-weighted
+// moments: 0 of an exponential one, more of heavier ones.
 //
 // Source: J. R. M. Hosking and J. R. Wallis, Parameter and quantile estimation for the
 // generalized Pareto distribution, Technometrics 29, 1987.
-func exceeding(start float64, beyond []float64) pareto {
-	var mean, weighted float64
+func shape(beyond []float64) float64 {
+	var weighted float64
 	n := float64(len(beyond))
 	for i, y := range beyond {
-		mean += y / n
 		weighted += y / n * (n - float64(i) - 0.65) / n
 	}
-	rest := mean - 2*weighted
-	if mean <= 0 || rest <= 0 { // all alike: no tail to speak of
-		return pareto{start: start, scale: mean}
+	all := mean(beyond)
+	if rest := all - 2*weighted; rest > 0 {
+		return min(2-all/rest, heaviest)
 	}
-	return pareto{start: start, scale: 2 * mean * weighted / rest, shape: 2 - mean/rest}
+	return leastShape
+}
+
+func mean(values []float64) (m float64) {
+	for i, v := range values {
+		m += (v - m) / float64(i+1)
+	}
+	return m
 }
 
 // at is how far beyond start the share u of the values lies.
 func (p pareto) at(u float64) float64 {
+	scale := p.mean * (1 - p.shape)
 	if math.Abs(p.shape) < 1e-9 {
-		return -p.scale * math.Log(u)
+		return -scale * math.Log(u)
 	}
-	return p.scale / p.shape * (math.Pow(u, -p.shape) - 1)
+	return scale / p.shape * (math.Pow(u, -p.shape) - 1)
 }
 
 // draw is a new one.

@@ -26,6 +26,58 @@ var worlds = []world{
 	{"ar.5,t3", autoregressive(0.5, 0, t3)},
 }
 
+// beyond are worlds that the model does not know: a cycle too weak to be found, weekends, an average of noise, a slow
+// wander under noise, noise that comes in bursts.
+var beyond = []world{
+	{"ar.5+weak", autoregressive(0.5, 0.4, normal)},
+	{"ar.5+week", weekends},
+	{"smooth", averaged},
+	{"slow", slow},
+	{"bursts", bursts},
+}
+
+// weekends are lower than the rest of the week, by as much as the deviation of the noise.
+func weekends(r *rand.Rand, values []float64) {
+	autoregressive(0.5, 0.7, normal)(r, values)
+	hour := r.IntN(168)
+	for i := range values {
+		if (i+hour)%168 >= 120 {
+			values[i]--
+		}
+	}
+}
+
+// averaged is the mean of the last 24 values of noise, which no autoregression of order 12 is.
+func averaged(r *rand.Rand, values []float64) {
+	var window [24]float64
+	for i := -24; i < len(values); i++ {
+		window[(i+24)%24] = r.NormFloat64()
+		if i >= 0 {
+			values[i] = mean(window[:]) * math.Sqrt(24)
+		}
+	}
+}
+
+// slow is noise on a level that moves, half as far, with half a day's memory.
+func slow(r *rand.Rand, values []float64) {
+	autoregressive(math.Exp(-1./12), 0, normal)(r, values)
+	for i := range values {
+		values[i] = 0.5*values[i] + r.NormFloat64()
+	}
+}
+
+// bursts are autoregressive with noise that is louder after loud noise (GARCH).
+func bursts(r *rand.Rand, values []float64) {
+	y, variance, noise := 0.0, 1.0, 0.0
+	for i := -100; i < len(values); i++ {
+		variance = 0.05 + 0.1*noise*noise + 0.85*variance
+		noise = math.Sqrt(variance) * r.NormFloat64()
+		if y = 0.5*y + noise; i >= 0 {
+			values[i] = y
+		}
+	}
+}
+
 func normal(r *rand.Rand) float64 { return r.NormFloat64() }
 
 // t3 is Student's t with three degrees of freedom, of variance 1.
