@@ -46,21 +46,27 @@ func autoregress(values []float64, most, spent int) autoregression {
 	return best
 }
 
+// leastPairs is how often a value and all those before it that it may follow from must have been
+// measured. Where there are many gaps, this keeps the order low.
+const leastPairs = minPoints / 2
+
 // exact is the part of the variance below which a prediction leaves nothing but rounding.
 const exact = 1e-9
 
 // reflection is the coefficient that makes the errors of predicting forwards and backwards the
-// least, and takes it out of them; not ok when there is nothing left to predict.
+// least, and takes it out of them; not ok when there is nothing left to predict, or to learn it from.
 func reflection(forward, backward []float64, order int) (k float64, ok bool) {
 	var product, power float64
+	pairs := 0
 	for t := order; t < len(forward); t++ {
 		f, b := forward[t], backward[t-1]
 		if p := f * b; p == p {
 			product += p
 			power += f*f + b*b
+			pairs++
 		}
 	}
-	if power == 0 {
+	if pairs < leastPairs || power == 0 {
 		return 0, false
 	}
 	k = 2 * product / power

@@ -46,7 +46,7 @@ func Calibrate(ctx context.Context, h *History, rule Rule, o Options) (*Report, 
 	if err := c.fit(); err != nil {
 		return nil, err
 	}
-	c.progress = progress{all: 2*bestTimes + 2*o.Outer + len(o.Shifts), tell: o.Progress}
+	c.progress = progress{all: 2*bestTimes + 2*o.Outer + len(o.Shifts) + 1, tell: o.Progress}
 	best, err := c.needs(ctx)
 	if err != nil {
 		return nil, err
@@ -56,6 +56,9 @@ func Calibrate(ctx context.Context, h *History, rule Rule, o Options) (*Report, 
 	}
 	level, err := c.bound(best)
 	if err != nil {
+		return nil, err
+	}
+	if err := c.extrapolates(ctx, best); err != nil {
 		return nil, err
 	}
 	return c.report(ctx, level)
@@ -78,6 +81,7 @@ type calibration struct {
 	again    []*model  // of the simulated histories
 	slow     []float64 // how far those wander
 	levels   []int     // what their models need
+	rare     bool      // see extrapolates
 	progress progress
 }
 
@@ -123,8 +127,6 @@ func (c *calibration) fit() error {
 	switch {
 	case c.best.deviation() <= exact*(most-least):
 		return refuse(Constant, "the values are the same in every %s: nothing can be learned about a metric that never changes otherwise", time.Duration(c.best.season.length())*c.h.Step)
-	case len(c.best.sorted) < minPoints/2:
-		return refuse(TooManyGaps, "only %d values have no gap among the %d before them; %d are needed", len(c.best.sorted), len(c.best.coefficients), minPoints/2)
 	case effective < minEffective:
 		return refuse(TooLittleInformation, "neighbours are so much alike that the %d values tell as much as %.0f independent ones; %d are needed: give a longer history, or mask the times when the metric was not well", c.points, effective, minEffective)
 	}
@@ -181,6 +183,18 @@ func (c *calibration) bound(best int) (int, error) {
 		return 0, c.notCalm()
 	}
 	return level, nil
+}
+
+// extrapolates finds out whether values decide that are rarer than any in the history: whether the level
+// that would do without them breaks the promise twice as often as it may.
+func (c *calibration) extrapolates(ctx context.Context, best int) error {
+	return c.each(ctx, 1, func(s *scratch, _ int) {
+		without := *c.best
+		without.tail = 0
+		if level := c.search(ctx, s, &without, forecasts, 0, best); level < len(c.o.Levels) {
+			c.rare = c.outcome(s, c.best, forecasts, 0, level).exceeds > 2*(1-c.o.Prob)
+		}
+	})
 }
 
 func (c *calibration) notCalm() error {

@@ -102,6 +102,8 @@ func (c *calibration) flags(level int, alarms []time.Time) []Flag {
 		"%d of %d steps have no value; if the metric is missing when it is bad, the level is too nervous", c.gaps, c.gaps+c.points)
 	flag(c.wanders(), Wanders,
 		"the metric moves slowly by more than the model can say: there may be changes in it that are not masked, and the level may be too nervous")
+	flag(c.rare, Extrapolates,
+		"values rarer than any in the history decide when the rule fires, so the level rests on how its tails go on; a rule that fires at several values, or at their mean, would rest on more")
 	flag(len(alarms) > 0, SelfAlarms,
 		"the rule would have retrained %d times in the history itself, which the promise allows: at %s", len(alarms), list(alarms))
 	flag(level == 0, NotNervousEnough,

@@ -26,6 +26,7 @@ const (
 	LittleInformation Reason = "little_information"
 	Gaps              Reason = "gaps"
 	Wanders           Reason = "wanders"
+	Extrapolates      Reason = "extrapolates"
 	SelfAlarms        Reason = "self_alarms"
 	NotNervousEnough  Reason = "not_nervous_enough"
 	NoCycleSought     Reason = "no_cycle_sought"

@@ -74,8 +74,12 @@ func (s *scratch) simulate(m *model, n, from int) {
 		y[t] = v
 	}
 	s.stream = s.stream[:n]
+	at := from % len(m.curve)
 	for t := range s.stream {
-		s.stream[t] = y[lead+t] + m.at(from+t)
+		s.stream[t] = y[lead+t] + m.curve[at]
+		if at++; at == len(m.curve) {
+			at = 0
+		}
 	}
 }
 

@@ -2,4 +2,7 @@
 
 package calibrate_test
 
-const promiseHistories, truthStretches = 6, 1000
+const (
+	promiseHistories, truthStretches = 4, 800
+	propertyChecks                   = "30"
+)

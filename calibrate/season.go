@@ -1,6 +1,9 @@
 package calibrate
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A cycle is a pattern that comes back: a layer of means. The first layer of every season
 // is the mean of all.
@@ -31,10 +34,10 @@ func (s season) length() int {
 	return last.block * last.period
 }
 
-// A profile is a season that has been fitted: the means of each of its cycles.
+// A profile is a season that has been fitted: what it adds to the value at each step, until it begins anew.
 type profile struct {
 	season season
-	means  [][]float64
+	curve  []float64
 }
 
 // sweeps is how often the means of one cycle are fitted to what the others leave; gaps
@@ -43,46 +46,41 @@ const sweeps = 3
 
 // describe fits a season, and returns what is left of the values as well.
 func describe(values []float64, s season) (profile, []float64) {
-	p := profile{season: s, means: make([][]float64, len(s))}
-	rest := append([]float64(nil), values...)
-	for i, c := range s {
-		p.means[i] = make([]float64, c.period)
-	}
-	passes := sweeps
-	if len(s) == 1 {
-		passes = 1
+	p := profile{season: s, curve: make([]float64, s.length())}
+	rest := slices.Clone(values)
+	passes := 1
+	if len(s) > 2 {
+		passes = sweeps
 	}
 	for range passes {
-		for i, c := range s {
-			sums, counts := make([]float64, c.period), make([]int, c.period)
-			for t, v := range rest {
-				if v == v {
-					k := c.phase(t)
-					sums[k] += v
-					counts[k]++
-				}
-			}
-			for k, n := range counts {
-				if n > 0 {
-					sums[k] /= float64(n)
-				}
-				p.means[i][k] += sums[k]
-			}
+		for _, c := range s {
+			means := c.means(rest)
 			for t := range rest {
-				rest[t] -= sums[c.phase(t)]
+				rest[t] -= means[c.phase(t)]
+			}
+			for t := range p.curve {
+				p.curve[t] += means[c.phase(t)]
 			}
 		}
 	}
 	return p, rest
 }
 
-// at is what the season adds to the value at a step.
-func (p profile) at(t int) (sum float64) {
-	for i, c := range p.season {
-		sum += p.means[i][c.phase(t)]
+// means of the values by phase; 0 where there are none.
+func (c cycle) means(values []float64) []float64 {
+	means, counts := make([]float64, c.period), make([]float64, c.period)
+	for t, v := range values {
+		if v == v {
+			k := c.phase(t)
+			counts[k]++
+			means[k] += (v - means[k]) / counts[k]
+		}
 	}
-	return sum
+	return means
 }
+
+// at is what the season adds to the value at a step.
+func (p *profile) at(t int) float64 { return p.curve[t%len(p.curve)] }
 
 const (
 	day  = 24 * time.Hour

@@ -84,7 +84,7 @@ func (p pareto) at(u float64) float64 {
 	if math.Abs(p.shape) < 1e-9 {
 		return -scale * math.Log(u)
 	}
-	return scale / p.shape * (math.Pow(u, -p.shape) - 1)
+	return scale / p.shape * (math.Exp(-p.shape*math.Log(u)) - 1) // half the time of Pow
 }
 
 // draw is a new one.

@@ -47,13 +47,13 @@ func weekends(r *rand.Rand, values []float64) {
 	}
 }
 
-// averaged is the mean of the last 24 values of noise, which no autoregression of order 12 is.
+// averaged is the mean of the last 12 values of noise, which no autoregression is.
 func averaged(r *rand.Rand, values []float64) {
-	var window [24]float64
-	for i := -24; i < len(values); i++ {
-		window[(i+24)%24] = r.NormFloat64()
+	var window [12]float64
+	for i := -len(window); i < len(values); i++ {
+		window[(i+len(window))%len(window)] = r.NormFloat64()
 		if i >= 0 {
-			values[i] = mean(window[:]) * math.Sqrt(24)
+			values[i] = mean(window[:]) * math.Sqrt(float64(len(window)))
 		}
 	}
 }
