@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/visutility/visutility"
@@ -101,7 +103,7 @@ func (e *Engine) openStore(ctx context.Context) (err error) {
 func (e *Engine) openBus(ctx context.Context) (err error) {
 	e.bus, err = bus.Open(ctx, bus.Options{
 		Dir: e.path("bus"), Partitions: e.o.Partitions, MaxAge: e.o.Retention, MaxBytes: e.o.MaxLogBytes,
-		Listen: e.o.NATSListen, Logger: e.log,
+		Listen: e.o.NATSListen, Token: e.o.NATSToken, Logger: e.log,
 	})
 	if err != nil {
 		return fmt.Errorf("opening the log: %w", err)
@@ -204,6 +206,13 @@ func (e *Engine) Attach(name string, o visutility.Observer) error {
 
 // Detach removes an observer, after the batch it is at. Its position is kept.
 func (e *Engine) Detach(ctx context.Context, name string) error { return e.dispatch.Detach(ctx, name) }
+
+// NATS returns a connection to the engine's own NATS server, by which to take in what clients of its
+// port publish to [bus.IntakeSubject], and the address of that port, nil for none. The caller closes the connection.
+func (e *Engine) NATS() (*nats.Conn, net.Addr, error) {
+	nc, err := e.bus.Connect()
+	return nc, e.bus.ListenAddr(), err
+}
 
 // Observers tells how every observer stands.
 func (e *Engine) Observers() []dispatch.Status { return e.dispatch.Status() }

@@ -57,8 +57,11 @@ type Options struct {
 	TrackingURL string
 	// WebhookAllow are networks that webhooks may be sent to although they are private. Defaults to none.
 	WebhookAllow []netip.Prefix
-	// NATSListen opens the log's NATS port, "127.0.0.1:4222". Defaults to none.
+	// NATSListen opens a NATS port, "127.0.0.1:4222", where clients may publish to the intake;
+	// see [Engine.NATS]. Defaults to none.
 	NATSListen string
+	// NATSToken is what such clients must show. Defaults to none: whoever can connect may publish.
+	NATSToken string
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
 	// Registerer takes the metrics. Defaults to none.

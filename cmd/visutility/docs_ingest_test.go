@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"math"
 	"net"
@@ -13,6 +14,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/visutility/visutility/history"
 	"github.com/visutility/visutility/ingest"
@@ -29,6 +33,7 @@ type sender struct {
 }
 
 var senders = []sender{
+	{"jetstream.", natsSender, "accuracy", 0.91},
 	{"# prometheus.yml", prometheusSender, "accuracy", 0.91},
 	{"# alertmanager.yml", alertmanagerSender, "FraudDrift", 1},
 	{"serving.inference.response", shellSender, "prediction", 0.91},
@@ -53,6 +58,9 @@ func runSender(t *testing.T, s snippet) {
 	}
 	v := &victim{t: t, dir: t.TempDir()}
 	mkdir(t, filepath.Join(v.dir, "policies"))
+	if s.language == "go" {
+		v.args = []string{"--nats-listen", freePort(t)}
+	}
 	v.start()
 	defer v.kill()
 	text := strings.ReplaceAll(s.text, "localhost:8080", strings.TrimPrefix(v.base(), "http://"))
@@ -182,4 +190,33 @@ func pythonSender(t *testing.T, _ *victim, text string) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+}
+
+// natsSender publishes with nats.go. That the snippet is the function below is checked here.
+func natsSender(t *testing.T, v *victim, text string) {
+	source, err := os.ReadFile("docs_ingest_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := func(s string) string { return strings.Join(strings.Fields(s), " ") }
+	if !strings.Contains(plain(string(source)), plain(text)) {
+		t.Errorf("this is no part of docs_ingest_test.go:\n%s", text)
+	}
+	if err := publishByNATS(t.Context(), "nats://"+v.args[1], ""); err != nil {
+		t.Error(err)
+	}
+}
+
+func publishByNATS(ctx context.Context, url, token string) error {
+	nc, err := nats.Connect(url, nats.Token(token)) // "nats://localhost:4222"
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	_, err = js.Publish(ctx, "visutility.metrics", []byte(`{"model": "fraud", "metric": "accuracy", "value": 0.91}`), jetstream.WithMsgID("scorer-1"))
+	return err
 }
