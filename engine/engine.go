@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/visutility/visutility"
@@ -42,6 +43,7 @@ type Engine struct {
 	tokens   *trainer.Tokens
 	hub      *trainer.Callbacks
 	tracker  *trainer.Tracker
+	pulls    *prometheus.CounterVec
 }
 
 // Open opens, or makes, a data directory and restores everything in it. Nothing
@@ -109,7 +111,10 @@ func (e *Engine) openBus(ctx context.Context) (err error) {
 		return fmt.Errorf("opening the log: %w", err)
 	}
 	e.closers = append(e.closers, e.bus)
-	return registerLog(e.o.Registerer, e.bus.Stats)
+	e.pulls = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "visutility_queries_total", Help: "PromQL queries of policies that were asked, by policy and what came of them (ok, failed, refused).",
+	}, []string{"policy", "result"})
+	return errors.Join(registerLog(e.o.Registerer, e.bus.Stats), e.o.Registerer.Register(e.pulls))
 }
 
 func (e *Engine) openFold(ctx context.Context) error {
@@ -185,6 +190,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	g.Go(func() error { return e.runner.Run(runCtx) })
 	g.Go(func() error { return e.pumpOutbox(gctx) })
 	g.Go(func() error { return e.tick(gctx) })
+	g.Go(func() error { return e.pull(gctx) })
 	g.Go(func() error { return e.prune(gctx) })
 	g.Go(func() error { return e.policies.watch(gctx, e.trigger.SetPolicies) })
 	g.Go(func() error { return e.reconcile(gctx) })

@@ -50,6 +50,9 @@ func runSender(t *testing.T, s snippet) {
 			t.Error(err)
 		}
 		return
+	case strings.Contains(s.text, "localhost:9090"):
+		runQuery(t, s.text)
+		return
 	case strings.HasPrefix(s.text, "model: "):
 		if _, err := policy.Parse("snippet.yaml", []byte(s.text)); err != nil {
 			t.Error(err)
@@ -140,14 +143,36 @@ func freePort(t *testing.T) string {
 
 // prometheusSender has a Prometheus with that configuration scrape a scorer.
 func prometheusSender(t *testing.T, _ *victim, config string) {
+	scrape(t, scorerServer(t).URL, config)
+}
+
+func scorerServer(t *testing.T) *httptest.Server {
 	scorer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 		_, _ = w.Write([]byte("accuracy{model=\"fraud\"} 0.91\nup_time 5\n")) // Prometheus scrapes again
 	}))
 	t.Cleanup(scorer.Close)
+	return scorer
+}
+
+// scrape starts a Prometheus that scrapes a scorer, and returns its address.
+func scrape(t *testing.T, scorer, config string) string {
 	file := filepath.Join(t.TempDir(), "prometheus.yml")
-	write(t, file, config+"\nglobal: {scrape_interval: 200ms}\nscrape_configs: [{job_name: scorer, static_configs: [{targets: ['"+strings.TrimPrefix(scorer.URL, "http://")+"']}]}]\n")
-	background(t, "prometheus", "--config.file="+file, "--storage.tsdb.path=data", "--web.listen-address="+freePort(t))
+	addr := freePort(t)
+	write(t, file, config+"\nglobal: {scrape_interval: 200ms}\nscrape_configs: [{job_name: scorer, static_configs: [{targets: ['"+strings.TrimPrefix(scorer, "http://")+"']}]}]\n")
+	background(t, "prometheus", "--config.file="+file, "--storage.tsdb.path=data", "--web.listen-address="+addr)
+	return addr
+}
+
+// runQuery runs a policy that asks a Prometheus.
+func runQuery(t *testing.T, text string) {
+	scorer := scorerServer(t)
+	v := &victim{t: t, dir: t.TempDir()}
+	mkdir(t, filepath.Join(v.dir, "policies"))
+	write(t, filepath.Join(v.dir, "policies", "fraud.yaml"), strings.Replace(text, "localhost:9090", scrape(t, scorer.URL, ""), 1))
+	v.start()
+	defer v.kill()
+	v.await(sender{metric: "accuracy", value: 0.91})
 }
 
 // alertmanagerSender has an Alertmanager with that configuration hear of an alert.

@@ -40,14 +40,14 @@ const (
 
 // serving is the flags of `visutility serve`.
 type serving struct {
-	dir, policies, listen, addrFile, tokenFile string
-	partitions, maxSeries, maxRuns             int
-	retention, historyRetention                spanValue
-	maxLogBytes                                bytesValue
-	webhookAllow                               prefixesValue
-	callbackURL, natsListen, ingest            string
-	allowHosts                                 []string
-	logFormat, logLevel                        choiceValue
+	dir, policies, listen, addrFile, tokenFile  string
+	partitions, maxSeries, maxRuns              int
+	retention, historyRetention                 spanValue
+	maxLogBytes                                 bytesValue
+	webhookAllow                                prefixesValue
+	callbackURL, natsListen, ingest, prometheus string
+	allowHosts                                  []string
+	logFormat, logLevel                         choiceValue
 }
 
 func serveCommand() *cobra.Command {
@@ -83,6 +83,7 @@ visutility serve --listen 0.0.0.0:8080 --token-file visutility.token`,
 	f.StringVar(&s.callbackURL, "callback-url", "", "the base URL under which webhook trainers reach this server (default: the address listened on, if it is a single one)")
 	f.StringVar(&s.natsListen, "nats-listen", "", "open a NATS port here, where clients publish events to "+bus.IntakeSubject+" (default: no port)")
 	f.StringVar(&s.ingest, "ingest", "", "a file that says what the names of other systems mean here (see docs/ingest.md)")
+	f.StringVar(&s.prometheus, "prometheus", "", "the base URL of the Prometheus that the queries of policies are asked of")
 	f.StringSliceVar(&s.allowHosts, "allow-host", nil, "a host name under which this server is asked for, beside its address (repeatable)")
 	f.Var(&s.logFormat, "log-format", "how the log on the standard error is written")
 	f.Var(&s.logLevel, "log-level", "how much of it")
@@ -109,7 +110,7 @@ func (s *serving) run(cmd *cobra.Command) (err error) {
 	logger := s.logger(cmd.ErrOrStderr())
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	options, err := s.options(ln.Addr(), token, logger, registry)
+	options, err := s.options(ln.Addr(), token, mapping, logger, registry)
 	if err != nil {
 		return err
 	}
@@ -253,7 +254,7 @@ func (s *serving) logger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-func (s *serving) options(addr net.Addr, token string, logger *slog.Logger, registerer prometheus.Registerer) (engine.Options, error) {
+func (s *serving) options(addr net.Addr, token string, mapping *ingest.Mapping, logger *slog.Logger, registerer prometheus.Registerer) (engine.Options, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return engine.Options{}, fmt.Errorf("finding this program, to supervise trainings with: %w", err)
@@ -262,7 +263,12 @@ func (s *serving) options(addr net.Addr, token string, logger *slog.Logger, regi
 	if callback == "" && !everywhere(addr) { // a trainer elsewhere could not call [::]
 		callback = "http://" + addr.String()
 	}
+	var names ingest.Mapping // the engine's default
+	if mapping != nil {
+		names = *mapping
+	}
 	return engine.Options{
+		PrometheusURL: s.prometheus, Mapping: names,
 		Dir: s.dir, PolicyDir: s.policies, Partitions: s.partitions,
 		MaxSeries: s.maxSeries, MaxRuns: s.maxRuns,
 		Retention: time.Duration(s.retention), HistoryRetention: time.Duration(s.historyRetention), MaxLogBytes: int64(s.maxLogBytes),
