@@ -17,6 +17,7 @@ const module = "github.com/visutility/visutility"
 var floors = map[string]int{
 	"":               0, // the nouns and the seams
 	"drift":          0,
+	"calibrate":      0,
 	"policy":         1,
 	"bus":            1,
 	"store":          1,

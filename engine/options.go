@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/ingest"
 	"github.com/visutility/visutility/policy"
 )
 
@@ -57,8 +58,15 @@ type Options struct {
 	TrackingURL string
 	// WebhookAllow are networks that webhooks may be sent to although they are private. Defaults to none.
 	WebhookAllow []netip.Prefix
-	// NATSListen opens the log's NATS port, "127.0.0.1:4222". Defaults to none.
+	// NATSListen opens a NATS port, "127.0.0.1:4222", where clients may publish to the intake;
+	// see [Engine.NATS]. Defaults to none.
 	NATSListen string
+	// NATSToken is what such clients must show. Defaults to none: whoever can connect may publish.
+	NATSToken string
+	// PrometheusURL is where the queries of policies are asked that name no URL. Defaults to none: those fail.
+	PrometheusURL string
+	// Mapping says how the labels of their answers name models. Defaults to ingest.DefaultMapping.
+	Mapping ingest.Mapping
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
 	// Registerer takes the metrics. Defaults to none.
@@ -77,6 +85,9 @@ func (o *Options) fill() {
 	}
 	if o.DecisionRetention <= 0 {
 		o.DecisionRetention = 365 * 24 * time.Hour
+	}
+	if len(o.Mapping.Model) == 0 {
+		o.Mapping = ingest.DefaultMapping()
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()

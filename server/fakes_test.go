@@ -367,6 +367,8 @@ type site struct {
 	url    string
 	client *http.Client
 	http   *http.Server
+
+	handler *Server
 }
 
 // serve starts a site; change may alter the options.
@@ -385,7 +387,7 @@ func serve(t *testing.T, change ...func(*Options)) *site {
 	ts.Config = HTTPServer("", h)
 	ts.Start()
 	t.Cleanup(ts.Close)
-	return &site{fake: f, t: t, url: ts.URL, client: ts.Client(), http: ts.Config}
+	return &site{fake: f, t: t, url: ts.URL, client: ts.Client(), http: ts.Config, handler: h}
 }
 
 // request makes a request with the token.

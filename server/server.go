@@ -96,9 +96,14 @@ type server struct {
 	sources   map[string]*ingest.Source // by format; not changed once the routes are made
 }
 
-// New returns the handler for everything that VisuTility serves. It starts no
-// goroutines. It fails on options that cannot be.
-func New(o Options) (http.Handler, error) {
+// A Server is the handler for everything that VisuTility serves.
+type Server struct {
+	http.Handler
+	s *server
+}
+
+// New makes a server. It starts no goroutines. It fails on options that cannot be.
+func New(o Options) (*Server, error) {
 	s, err := newServer(o)
 	if err != nil {
 		return nil, err
@@ -107,7 +112,8 @@ func New(o Options) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.layers(mux)
+	h, err := s.layers(mux)
+	return &Server{h, s}, err
 }
 
 func newServer(o Options) (*server, error) {
