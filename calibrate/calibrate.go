@@ -42,7 +42,7 @@ func Calibrate(ctx context.Context, h *History, rule Rule, o Options) (*Report, 
 	if err != nil {
 		return nil, err
 	}
-	c := &calibration{h: h, rule: rule, o: o, values: h.normal(), horizon: o.WarmUp + int(o.Per/h.Step)}
+	c := &calibration{h: h, rule: rule, o: o, values: h.Normal(), horizon: o.WarmUp + int(o.Per/h.Step)}
 	if err := c.fit(); err != nil {
 		return nil, err
 	}

@@ -124,8 +124,8 @@ func lead(points []Point, step int64) int64 {
 	return ((step/2-int64(math.Round(usual)))%step + step) % step
 }
 
-// normal are the values that may be learned from, NaN for others.
-func (h *History) normal() []float64 {
+// Normal are the values that may be learned from, NaN for others.
+func (h *History) Normal() []float64 {
 	values := slices.Clone(h.Values)
 	for i := range h.Masked {
 		if h.Masked[i] {
