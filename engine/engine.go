@@ -44,6 +44,7 @@ type Engine struct {
 	hub      *trainer.Callbacks
 	tracker  *trainer.Tracker
 	pulls    *prometheus.CounterVec
+	replays  chan struct{} // holds a token for each backtest under way
 }
 
 // Open opens, or makes, a data directory and restores everything in it. Nothing
@@ -54,7 +55,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		return nil, visutility.Invalidf("Dir", "empty", "is missing: the engine needs a data directory")
 	}
 	o.fill()
-	e := &Engine{o: o, log: o.Logger, series: newSeriesSet(o.MaxSeries)}
+	e := &Engine{o: o, log: o.Logger, series: newSeriesSet(o.MaxSeries), replays: make(chan struct{}, maxReplays)}
 	if err := e.open(ctx); err != nil {
 		return nil, errors.Join(err, closeAll(e.closers))
 	}

@@ -35,6 +35,8 @@ type Options struct {
 	MaxSeries int
 	// MaxRuns bounds the trainings under way at once. Defaults to 4.
 	MaxRuns int
+	// MaxBacktest bounds the events that one backtest replays. Defaults to 2,000,000.
+	MaxBacktest int
 	// Retention is how long the log keeps events. Defaults to 7 days.
 	Retention time.Duration
 	// MaxLogBytes bounds the log on disk. Defaults to 10 GiB.
@@ -79,6 +81,9 @@ func (o *Options) fill() {
 	}
 	if o.MaxRuns <= 0 {
 		o.MaxRuns = 4
+	}
+	if o.MaxBacktest <= 0 {
+		o.MaxBacktest = 2_000_000
 	}
 	if o.Tick <= 0 {
 		o.Tick = 10 * time.Second

@@ -2,8 +2,10 @@ package server
 
 import (
 	"context"
+	"time"
 
 	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/backtest"
 	"github.com/visutility/visutility/dispatch"
 	"github.com/visutility/visutility/history"
 	"github.com/visutility/visutility/policy"
@@ -23,6 +25,7 @@ type Engine interface {
 	Cancel(ctx context.Context, run, by string) (visutility.Run, error)
 	Promote(ctx context.Context, model, version, by string) (visutility.Version, error)
 	Rollback(ctx context.Context, model, by string) (visutility.Version, error)
+	Backtest(ctx context.Context, o backtest.Options, globs []string, from, to time.Time) (*backtest.Report, error)
 	Registry() visutility.Registry
 	Policies() []*policy.Policy
 	PolicyErrors() []error
@@ -50,7 +53,8 @@ type Store interface {
 	Watch() (changed <-chan struct{}, stop func())
 }
 
-// A History is what the server reads of *history.History, which documents the method.
+// A History is what the server reads of *history.History, which documents the methods.
 type History interface {
 	Select(ctx context.Context, q history.Query) ([]history.Series, error)
+	Events(ctx context.Context, q history.EventQuery) (events []visutility.Event, next string, err error)
 }

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/backtest"
 	"github.com/visutility/visutility/dispatch"
 	"github.com/visutility/visutility/engine"
 	"github.com/visutility/visutility/history"
@@ -52,6 +53,7 @@ type fake struct {
 	fault     error // returned by every action
 	acted     []string
 	callbacks []trainer.Callback
+	tried     []string          // the backtests
 	logs      map[string]string // path of a run's log
 
 	models     []store.Model
@@ -62,6 +64,8 @@ type fake struct {
 	watchers   map[chan struct{}]struct{}
 	series     []history.Series
 	asked      history.Query
+	askedFor   history.EventQuery
+	replay     func(ctx context.Context) error // before a backtest
 	policies   []*policy.Policy
 	bad        []error
 }
@@ -155,6 +159,23 @@ func (f *fake) Promote(_ context.Context, model, version, by string) (visutility
 
 func (f *fake) Rollback(_ context.Context, model, by string) (visutility.Version, error) {
 	return f.versions[1], f.note("rollback %s %s", model, by)
+}
+
+// Backtest replays one event.
+func (f *fake) Backtest(ctx context.Context, o backtest.Options, globs []string, from, to time.Time) (*backtest.Report, error) {
+	if f.replay != nil {
+		if err := f.replay(ctx); err != nil {
+			return nil, err
+		}
+	}
+	f.mu.Lock()
+	f.tried = append(f.tried, fmt.Sprintf("%d %v %s %s %s %v %g", len(o.Policies), globs, from.Format(time.RFC3339), to.Format(time.RFC3339), o.TrainTime, o.Rejected, o.Cost))
+	f.mu.Unlock()
+	data := backtest.NewData()
+	if err := data.Add(visutility.Event{Model: "model-0", Metric: "accuracy", Value: 0.5, Time: start}, false); err != nil {
+		return nil, err
+	}
+	return backtest.Run(ctx, o, data)
 }
 
 func (f *fake) Registry() visutility.Registry { return fakeRegistry{f: f} }
@@ -335,6 +356,11 @@ func (f *fake) Watch() (<-chan struct{}, func()) {
 func (f *fake) Select(_ context.Context, q history.Query) ([]history.Series, error) {
 	f.asked = q
 	return f.series, nil
+}
+
+func (f *fake) Events(_ context.Context, q history.EventQuery) ([]visutility.Event, string, error) {
+	f.askedFor = q
+	return []visutility.Event{{Model: q.Model, Metric: "auc", Value: 0.9, Time: start, Count: 3, Labels: map[string]string{"country": "DE"}}}, "more", nil
 }
 
 // A fakeRegistry lists the fake's versions. The rest of the interface is not used by the server.

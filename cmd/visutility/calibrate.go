@@ -20,7 +20,7 @@ import (
 func calibrateCommand() *cobra.Command {
 	var (
 		out              output
-		data             string
+		from             = pastFlags{pick: true}
 		promise          backtest.Promise
 		maxFalse         = 1
 		per              = spanValue(90 * 24 * time.Hour)
@@ -30,7 +30,7 @@ func calibrateCommand() *cobra.Command {
 		patch            string
 	)
 	cmd := &cobra.Command{
-		Use:   "calibrate POLICY --data FILE",
+		Use:   "calibrate POLICY {--data FILE | --from-server}",
 		Short: "Find the threshold that keeps false retrains as rare as you say",
 		Long: `Find the value of a number in retrain.when with which the policy retrains without
 cause at most so often, on this model's own history: a metric that is measured
@@ -47,9 +47,13 @@ visutility calibrate policies/churn.yaml --data scores.csv --number cusum.h --ma
 visutility calibrate policies/churn.yaml --data scores.csv --patch churn.patch && patch -p0 < churn.patch`,
 		Args: needs("POLICY"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if data == "" {
-				return usagef(cmd, "calibrate needs --data FILE: the old events")
+			if err := from.check(cmd); err != nil {
+				return err
 			}
+			if len(from.models) > 1 {
+				return usagef(cmd, "calibrate takes one --model: each has a history of its own")
+			}
+			promise.Model = strings.Join(from.models, "")
 			p, err := onePolicy(args[0])
 			if err != nil {
 				return err
@@ -62,7 +66,7 @@ visutility calibrate policies/churn.yaml --data scores.csv --patch churn.patch &
 			if o.Season, err = parseSeason(season); err != nil {
 				return err
 			}
-			past, err := readPast(cmd, data)
+			past, err := from.read(cmd, []*policy.Policy{p})
 			if err != nil {
 				return err
 			}
@@ -82,8 +86,8 @@ visutility calibrate policies/churn.yaml --data scores.csv --patch churn.patch &
 	}
 	out.flag(cmd)
 	f := cmd.Flags()
-	f.StringVarP(&data, "data", "d", "", "the file of events, - for the standard input")
-	f.StringVar(&promise.Model, "model", "", "whose history it is; needed where the policy watches several models of the data")
+	from.flags(cmd)
+	f.Lookup("model").Usage = "whose history it is; needed where the policy watches several models of the data"
 	f.StringVar(&promise.Number, "number", "", `the number to find, as "visutility tune POLICY" lists it; needed where several could be meant`)
 	f.IntVar(&maxFalse, "max-false", maxFalse, "how many false retrains are allowed")
 	f.Var(&per, "per", "in how long")

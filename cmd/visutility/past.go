@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -16,7 +17,59 @@ import (
 	"github.com/visutility/visutility"
 	"github.com/visutility/visutility/backtest"
 	"github.com/visutility/visutility/ingest"
+	"github.com/visutility/visutility/policy"
 )
+
+// pastFlags say where the past comes from: a file, or the history of a server.
+type pastFlags struct {
+	file     string
+	server   bool
+	remote   remote
+	models   []string
+	from, to timeValue
+	pick     bool // --model picks one of a file's models too
+
+	asked *askedServer // once it was
+}
+
+func (f *pastFlags) flags(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVarP(&f.file, "data", "d", "", "the file of events, - for the standard input")
+	flags.BoolVar(&f.server, "from-server", false, "take the events from the history of a server")
+	f.remote.address(cmd)
+	flags.StringSliceVarP(&f.models, "model", "m", nil, "only models whose names match, such as fraud-* (repeatable; with --from-server)")
+	flags.Var(&f.from, "from", "from when on, or how long ago, such as 30d (with --from-server)")
+	flags.Var(&f.to, "to", "until when, or how long ago (with --from-server)")
+	// It fails for a flag that does not exist.
+	_ = cmd.RegisterFlagCompletionFunc("model", func(cmd *cobra.Command, _ []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		return f.remote.values(cmd, "/models", url.Values{"limit": {maxCompletions}, "q": {begun}}, begun), cobra.ShellCompDirectiveNoFileComp
+	})
+}
+
+// check is for the arguments of a command: it needs one source, and flags that fit it.
+func (f *pastFlags) check(cmd *cobra.Command) error {
+	if (f.file == "") == !f.server {
+		return usagef(cmd, "%s needs --data FILE or --from-server, one of the two: the old events", cmd.Name())
+	}
+	for _, name := range []string{"server", "token-file", "model", "from", "to"} {
+		if !f.server && cmd.Flags().Changed(name) && !(f.pick && name == "model") {
+			return usagef(cmd, "--%s goes with --from-server: of a file, all events are taken", name)
+		}
+	}
+	if f.server && !f.from.IsZero() && !f.to.IsZero() && !f.from.Before(f.to.Time) {
+		return usagef(cmd, "--to is not after --from")
+	}
+	return nil
+}
+
+// read reads the past, with a progress bar where that takes a while. A file is read wholly; of a server, the
+// models that the policies watch, and the metrics that they or those beside them read.
+func (f *pastFlags) read(cmd *cobra.Command, policies []*policy.Policy, beside ...*policy.Policy) (*backtest.Data, error) {
+	if f.server {
+		return f.readServer(cmd, policies, beside)
+	}
+	return readPast(cmd, f.file)
+}
 
 // readPast reads the events of a file for a backtest, with a progress bar where that takes a while.
 func readPast(cmd *cobra.Command, name string) (*backtest.Data, error) {
