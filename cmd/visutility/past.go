@@ -99,7 +99,7 @@ type pastReader struct {
 	past      *backtest.Data
 	now       time.Time
 	body      bytes.Buffer
-	lines     []int
+	places    []place
 	incidents []bool
 }
 
@@ -109,16 +109,16 @@ func (r *pastReader) read(from io.Reader) error {
 			return err
 		}
 		if !rec.timed {
-			return lineError{rec.line, errors.New("has no time: its place in the past is not known")}
+			return placeError{rec.at, errors.New("has no time: its place in the past is not known")}
 		}
 		event, incident, err := splitIncident(rec.event)
 		if err != nil {
-			return lineError{rec.line, err}
+			return placeError{rec.at, err}
 		}
 		r.body.Write(event)
 		r.body.WriteByte('\n')
-		r.lines, r.incidents = append(r.lines, rec.line), append(r.incidents, incident)
-		if len(r.lines) == batchEvents {
+		r.places, r.incidents = append(r.places, rec.at), append(r.incidents, incident)
+		if len(r.places) == batchEvents {
 			if err := r.flush(); err != nil {
 				return err
 			}
@@ -152,7 +152,7 @@ func splitIncident(event json.RawMessage) (json.RawMessage, bool, error) {
 }
 
 func (r *pastReader) flush() error {
-	if len(r.lines) == 0 {
+	if len(r.places) == 0 {
 		return nil
 	}
 	events, err := ingest.NDJSON(r.body.Bytes(), r.now)
@@ -161,28 +161,28 @@ func (r *pastReader) flush() error {
 	}
 	for i, e := range events {
 		if err := r.past.Add(e, r.incidents[i]); err != nil {
-			return lineError{r.lines[i], err}
+			return placeError{r.places[i], err}
 		}
 	}
 	r.body.Reset()
-	r.lines, r.incidents = r.lines[:0], r.incidents[:0]
+	r.places, r.incidents = r.places[:0], r.incidents[:0]
 	return nil
 }
 
-// refused names the line of the first event that is no good.
+// refused names the place of the first event that is no good.
 func (r *pastReader) refused(err error) error {
 	faults, ok := errors.AsType[*visutility.InvalidError](err)
 	if !ok || len(faults.Fields) == 0 {
-		return fmt.Errorf("lines %d to %d: %w", r.lines[0], r.lines[len(r.lines)-1], err)
+		return fmt.Errorf("%ss %d to %d: %w", r.places[0].unit, r.places[0].n, r.places[len(r.places)-1].n, err)
 	}
 	f := faults.Fields[0]
 	place := f.Field
-	line := r.lines[0] // a batch of one is not numbered
+	at := r.places[0] // a batch of one is not numbered
 	if m := eventIndex.FindStringSubmatch(place); m != nil {
 		place = strings.TrimPrefix(place, m[0])
-		if i, err := strconv.Atoi(m[1]); err == nil && i < len(r.lines) {
-			line = r.lines[i]
+		if i, err := strconv.Atoi(m[1]); err == nil && i < len(r.places) {
+			at = r.places[i]
 		}
 	}
-	return lineError{line, fmt.Errorf("%s: %s", strings.TrimSuffix(place, ": "), f.Message)}
+	return placeError{at, fmt.Errorf("%s: %s", strings.TrimSuffix(place, ": "), f.Message)}
 }
