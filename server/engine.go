@@ -5,6 +5,7 @@ import (
 
 	"github.com/visutility/visutility"
 	"github.com/visutility/visutility/dispatch"
+	"github.com/visutility/visutility/engine"
 	"github.com/visutility/visutility/history"
 	"github.com/visutility/visutility/policy"
 	"github.com/visutility/visutility/store"
@@ -27,6 +28,7 @@ type Engine interface {
 	Policies() []*policy.Policy
 	PolicyErrors() []error
 	Observers() []dispatch.Status
+	Limits() engine.Limits
 	RunLog(ctx context.Context, run string) (path string, err error)
 	Callback(ctx context.Context, run, token string, body trainer.Callback) error
 	Ready(ctx context.Context) error
@@ -36,8 +38,12 @@ type Engine interface {
 type Store interface {
 	Models(ctx context.Context, p store.Page, f store.ModelFilter) (models []store.Model, next string, err error)
 	Model(ctx context.Context, name string) (store.Model, error)
+	Fleet(ctx context.Context, f store.FleetQuery) ([]store.FleetModel, error)
+	CountFleet(ctx context.Context, query string) (map[string]int, error)
+	AliasMoves(ctx context.Context, model, alias string, limit int) ([]store.AliasMove, error)
 	Decision(ctx context.Context, id string) (visutility.Decision, error)
 	Decisions(ctx context.Context, f store.DecisionFilter) (decisions []visutility.Decision, next string, err error)
+	DecisionsOf(ctx context.Context, ids []string) (map[string]visutility.Decision, error)
 	Run(ctx context.Context, id string) (visutility.Run, error)
 	Runs(ctx context.Context, f store.RunFilter) (runs []visutility.Run, next string, err error)
 	OpenRuns(ctx context.Context) ([]visutility.Run, error)
@@ -47,7 +53,8 @@ type Store interface {
 	Watch() (changed <-chan struct{}, stop func())
 }
 
-// A History is what the server reads of *history.History, which documents the method.
+// A History is what the server reads of *history.History, which documents the methods.
 type History interface {
 	Select(ctx context.Context, q history.Query) ([]history.Series, error)
+	Follow(models ...string) *history.Tail
 }

@@ -55,6 +55,7 @@ func (s *server) modelRoutes(api huma.API) {
 		return s.model(ctx, in.Model)
 	})
 	register(s, api, get("explain-model", "/models/{model}/explain", "Explain how a model stands with its policies, and why it is not retraining"), s.explain)
+	register(s, api, get("list-metrics", "/models/{model}/metrics", "List the metrics of a model: the newest value, which way is better, and what it is compared with"), s.listMetrics)
 	register(s, api, get("get-history", "/models/{model}/history", "Get the history of a model's metrics"), s.history)
 	trigger := post("trigger-model", "/models/{model}/trigger", "Start a run by hand")
 	trigger.DefaultStatus = http.StatusAccepted
