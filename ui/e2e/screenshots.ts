@@ -23,12 +23,12 @@ beforeAll(async () => {
   server.file('ranking.yaml', policy('ranking', { hold: 'let-ranking-go' }))
   server.file('spam.yaml', policy('spam', { gate: 'candidate.accuracy > 0.95' }))
   server.file('fleet.yaml', `models: ["eu-*", "us-*"]\nretrain:\n  when: avg(f1_score, "6h") < baseline.f1_score - 0.05\n  for: 2h\ntrain:\n  run: ./train.sh\n`)
-  await server.start()
+  await server.start('--history-retention', '3650d') // two years are replayed
   const played = spawn(replay, ['replay'], { env: { ...process.env, VISUTILITY_SERVER: server.url, BIKE_DATA: 'generated' }, stdio: 'ignore' })
   const done = new Promise((end) => played.once('exit', end))
   for (const model of ['fraud', 'churn', 'ranking', 'spam']) await server.publish(...day(model))
   for (const region of ['eu-north', 'eu-south', 'us-east', 'us-west'])
-    await server.publish(...day(`${region}/search`, 0.8 + region.length / 100).map((e) => ({ ...e, metric: 'f1_score' })))
+    await server.publish(...day(`${region}-search`, 0.8 + region.length / 100).map((e) => ({ ...e, metric: 'f1_score' })))
   await server.publish({ model: 'embedding', metric: 'drift_score', value: 0.12, time: ago(3) })
   for (const model of ['fraud', 'churn', 'ranking', 'spam']) await server.publish({ model, metric: 'accuracy', value: 0.71, time: ago(5), count: 180 })
   runs.succeeded = (await server.run('fraud', 'succeeded')).id
@@ -56,7 +56,7 @@ const screens: Record<string, () => string> = {
   'model-decisions': () => '#/models/bike-demand/decisions',
   'model-runs': () => '#/models/bike-demand/runs',
   'model-versions': () => '#/models/bike-demand/versions',
-  'model-policy': () => '#/models/eu-north%2Fsearch/policy',
+  'model-policy': () => '#/models/eu-north-search/policy',
   'model-firing': () => '#/models/fraud?range=6h',
   decisions: () => '#/decisions',
   decision: () => `#/decisions/${decision}`,

@@ -3,7 +3,6 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, wr
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { chromium, type Browser, type BrowserContext, type BrowserContextOptions, type Page } from 'playwright-core'
-import { expect } from 'vitest'
 
 const root = resolve(import.meta.dirname, '../..')
 export const binary = join(root, 'bin/visutility')
@@ -132,8 +131,12 @@ async function inject(page: Page) {
   await session.detach()
 }
 
-/** Fails if the page is wider than the window. */
-export async function fitsWidth(page: Page): Promise<void> {
-  const [scroll, client] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth])
-  expect(scroll).toBeLessThanOrEqual(client!)
+/** What makes the page wider than the window. */
+export async function tooWide(page: Page): Promise<string[]> {
+  return page.evaluate(() => {
+    const width = document.documentElement.clientWidth
+    if (document.documentElement.scrollWidth <= width) return []
+    const wide = [...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > width + 1)
+    return wide.slice(0, 5).map((e) => `${e.tagName} ${e.className} ${e.getBoundingClientRect().right}`)
+  })
 }

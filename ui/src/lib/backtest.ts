@@ -19,7 +19,7 @@ export function playedMarks(plan: Plan | undefined): Mark[] {
   if (!plan) return []
   const runs: Mark[] = (plan.runs ?? []).flatMap((r) => {
     const at = instant(r.time)
-    return at === undefined ? [] : [{ at, icon: 'alert', tone: 'busy', word: 'would have fired', text: r.reason } as Mark]
+    return at === undefined ? [] : [{ at, icon: 'play', tone: 'busy', word: 'would have fired', text: r.reason } as Mark]
   })
   const held: Mark[] = (plan.decisions ?? []).flatMap((d) => {
     const at = instant(d.event_time) ?? instant(d.time)

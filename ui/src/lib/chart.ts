@@ -99,7 +99,7 @@ export function marks(decisions: Decision[], runs: Run[], promotions: Promotion[
     const suppressed = d.outcome === 'suppressed'
     list.push({
       at,
-      icon: suppressed ? 'shield' : d.outcome === 'rollback' ? 'back' : 'alert',
+      icon: suppressed ? 'shield' : d.outcome === 'rollback' ? 'back' : 'play',
       tone: suppressed ? 'still' : d.outcome === 'rollback' ? 'bad' : 'busy',
       word: d.outcome,
       text: suppressed ? `not retrained: ${guardrail(d.suppressed_by ?? '')}` : d.reason,

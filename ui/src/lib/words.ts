@@ -1,7 +1,7 @@
 /** What something is, for the eye: a tone has a colour, and with it always goes an icon and a word. */
 export type Tone = 'good' | 'warn' | 'bad' | 'busy' | 'still'
 export type Icon =
-  | 'check' | 'alert' | 'clock' | 'spin' | 'pause' | 'hand' | 'dash' | 'cross' | 'back' | 'up' | 'dot' | 'eye' | 'shield' | 'minus'
+  | 'check' | 'alert' | 'clock' | 'spin' | 'pause' | 'hand' | 'dash' | 'cross' | 'back' | 'up' | 'dot' | 'eye' | 'shield' | 'minus' | 'play'
 
 export interface Sign {
   word: string
@@ -40,7 +40,7 @@ const runs: Record<string, Sign> = {
 
 const outcomes: Record<string, Sign> = {
   noted: { word: 'noted', tone: 'still', icon: 'dot', means: 'The verdict changed, and that was all.' },
-  fired: { word: 'fired', tone: 'busy', icon: 'up', means: 'A run was opened.' },
+  fired: { word: 'fired', tone: 'busy', icon: 'play', means: 'A run was opened.' },
   suppressed: { word: 'suppressed', tone: 'warn', icon: 'shield', means: 'The verdict was to retrain; a guardrail stood against it.' },
   rollback: { word: 'rollback', tone: 'bad', icon: 'back', means: 'The champion did worse and is taken back.' },
 }

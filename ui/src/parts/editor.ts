@@ -31,6 +31,9 @@ const theme = EditorView.theme({
   '.cm-completionDetail': { color: 'var(--faint)', fontStyle: 'normal', marginLeft: '12px' },
   '.cm-completionInfo': { maxWidth: '320px', padding: '6px 8px' },
   '.cm-diagnostic': { borderLeft: '3px solid var(--bad)', padding: '4px 8px', whiteSpace: 'pre-wrap' },
+  // Not the pictures that come with it: they are data: addresses, which the page's policy forbids.
+  '.cm-lintRange-error': { backgroundImage: 'none', textDecoration: 'underline wavy var(--bad)', textUnderlineOffset: '3px' },
+  '.cm-lint-marker-error': { content: '"●"', color: 'var(--bad)' },
   '.cm-diagnosticText': { fontFamily: "'Inter', system-ui, sans-serif" },
 })
 
