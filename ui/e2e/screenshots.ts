@@ -9,6 +9,7 @@ import { closeBrowser, openBrowser, Server, tab, until } from './world'
 
 const to = join(import.meta.dirname, '../screenshots')
 const server = new Server()
+const past = new Server() // two years are replayed there: a history takes no events that are years older than others
 let decision = ''
 let suppressed = ''
 const runs: Record<string, string> = {}
@@ -16,15 +17,16 @@ const runs: Record<string, string> = {}
 beforeAll(async () => {
   rmSync(to, { recursive: true, force: true })
   mkdirSync(to)
-  const replay = bikes(server)
+  const replay = bikes(past)
   server.file('train.sh', trainer)
   server.file('fraud.yaml', policy('fraud'))
   server.file('churn.yaml', policy('churn', { approval: true }))
   server.file('ranking.yaml', policy('ranking', { hold: 'let-ranking-go' }))
   server.file('spam.yaml', policy('spam', { gate: 'candidate.accuracy > 0.95' }))
   server.file('fleet.yaml', `models: ["eu-*", "us-*"]\nretrain:\n  when: avg(f1_score, "6h") < baseline.f1_score - 0.05\n  for: 2h\ntrain:\n  run: ./train.sh\n`)
-  await server.start('--history-retention', '3650d') // two years are replayed
-  const played = spawn(replay, ['replay'], { env: { ...process.env, VISUTILITY_SERVER: server.url, BIKE_DATA: 'generated' }, stdio: 'ignore' })
+  await server.start()
+  await past.start('--history-retention', '3650d')
+  const played = spawn(replay, ['replay'], { env: { ...process.env, VISUTILITY_SERVER: past.url, BIKE_DATA: 'generated' }, stdio: 'ignore' })
   const done = new Promise((end) => played.once('exit', end))
   for (const model of ['fraud', 'churn', 'ranking', 'spam']) await server.publish(...day(model))
   for (const region of ['eu-north', 'eu-south', 'us-east', 'us-west'])
@@ -37,9 +39,8 @@ beforeAll(async () => {
   runs.training = (await server.run('ranking', 'training')).id
   await server.publish({ model: 'fraud', metric: 'accuracy', value: 0.74, time: ago(1) })
   suppressed = await until('a suppressed decision', async () => (await server.api('decisions?model=fraud&outcome=suppressed')).items[0]?.id)
-  decision = (await server.api('decisions?model=bike-demand&outcome=fired')).items[0]?.id
   await done
-  decision ||= (await server.api('decisions?model=bike-demand&outcome=fired')).items[0].id
+  decision = (await past.api('decisions?model=bike-demand&outcome=fired')).items[0].id
   await server.api('models/embedding/pause', { by: 'ada', reason: 'labels are late' })
   await openBrowser()
 })
@@ -48,25 +49,27 @@ afterAll(async () => {
   writeFileSync(join(server.dir, 'let-ranking-go'), '')
   await closeBrowser()
   await server.close()
+  await past.close()
 })
 
+// Those that begin with bike are of the past.
 const screens: Record<string, () => string> = {
   fleet: () => '#/',
-  model: () => '#/models/bike-demand',
-  'model-decisions': () => '#/models/bike-demand/decisions',
-  'model-runs': () => '#/models/bike-demand/runs',
-  'model-versions': () => '#/models/bike-demand/versions',
+  'bike': () => '#/models/bike-demand',
+  'bike-decisions': () => '#/models/bike-demand/decisions',
+  'bike-runs': () => '#/models/bike-demand/runs',
+  'bike-versions': () => '#/models/bike-demand/versions',
   'model-policy': () => '#/models/eu-north-search/policy',
   'model-firing': () => '#/models/fraud?range=6h',
   decisions: () => '#/decisions',
-  decision: () => `#/decisions/${decision}`,
+  'bike-decision': () => `#/decisions/${decision}`,
   'decision-suppressed': () => `#/decisions/${suppressed}`,
   runs: () => '#/runs',
   'run-succeeded': () => `#/runs/${runs.succeeded}`,
   'run-training': () => `#/runs/${runs.training}`,
   'run-awaiting': () => `#/runs/${runs.awaiting}`,
   'run-rejected': () => `#/runs/${runs.rejected}`,
-  playground: () => '#/playground?model=bike-demand&policy=bike-demand',
+  'bike-playground': () => '#/playground?model=bike-demand&policy=bike-demand',
   settings: () => '#/settings',
   nothing: () => '#/models/nobody',
 }
@@ -77,10 +80,15 @@ for (const theme of ['light', 'dark'] as const) {
       const { page, context, faults } = await tab(server.url, { colorScheme: theme, viewport: { width, height: width === 390 ? 844 : 800 }, deviceScaleFactor: width === 390 ? 2 : 1 })
       await page.locator('[data-stream=live]').waitFor()
       for (const [name, address] of Object.entries(screens)) {
-        if (width === 390 && theme === 'dark' && !['fleet', 'model'].includes(name)) continue
+        if (width === 390 && theme === 'dark' && !['fleet', 'bike'].includes(name)) continue
+        const site = name.startsWith('bike') ? past.url : server.url
+        if (!page.url().startsWith(site)) {
+          await page.goto(site)
+          await page.locator('[data-stream=live]').waitFor()
+        }
         await page.evaluate((a) => (location.hash = a), address())
         await page.waitForTimeout(700)
-        if (name === 'playground') {
+        if (name === 'bike-playground') {
           await page.getByRole('button', { name: 'Backtest' }).click()
           await page.waitForTimeout(800)
         }

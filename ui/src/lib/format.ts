@@ -46,9 +46,9 @@ export function percent(part: number): string {
   return `${text === '0' ? '' : p < 0 ? '−' : '+'}${text} %`
 }
 
-/** Whether a change is for the better: undefined where it is not known which way is, or nothing changed. */
+/** Whether a change is for the better: undefined where it is not known which way is, or it is less than a hundredth. */
 export function better(part: number | undefined, goal: string | undefined): boolean | undefined {
-  if (part === undefined || !goal || Math.abs(part) < 0.0005) return undefined
+  if (part === undefined || !goal || Math.abs(part) < 0.01) return undefined
   return part > 0 === (goal === 'higher_is_better')
 }
 
