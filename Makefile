@@ -20,7 +20,7 @@ build: $(PAGE)
 	CGO_ENABLED=0 go build -trimpath -o examples/bike-demand/bike-demand ./examples/bike-demand
 
 ui/dist/index.html: $(PAGE_SOURCES) ui/node_modules
-	cd ui && npm run --silent build -- --logLevel warn
+	cd ui && npm run --silent build -- --logLevel error
 
 ui/node_modules: ui/package-lock.json
 	cd ui && npm ci --no-progress

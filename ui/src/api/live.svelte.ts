@@ -72,6 +72,11 @@ class Live {
     this.#abort = undefined
   }
 
+  /** Whether there is a stream, or another try to come. */
+  get running(): boolean {
+    return this.#abort !== undefined
+  }
+
   async #read(abort: AbortController) {
     let watchdog: ReturnType<typeof setTimeout> | undefined
     const alive = () => {

@@ -35,6 +35,10 @@ it('bands follow the champion, back too', () => {
     { version: 'v2', from: 20_000, to: 30_000 },
     { version: 'v1', from: 30_000, to: Infinity },
   ])
+  expect(bands([move('v1', 'v2', 10), move('', 'v1', 99)])).toEqual([
+    { version: 'v1', from: -Infinity, to: 10_000 },
+    { version: 'v2', from: 10_000, to: Infinity },
+  ])
   expect(bands([move('v3', 'v4', 10)])[0]).toEqual({ version: 'v3', from: -Infinity, to: 10_000 })
 })
 

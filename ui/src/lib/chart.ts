@@ -66,17 +66,21 @@ export interface Band {
   to: number
 }
 
-/** promotions are newest first, as the API lists them. */
+/**
+ * promotions are newest first, as the API lists them. One that is placed after its successor (the first
+ * version of a model may be older than its events) began before all that is known.
+ */
 export function bands(promotions: Promotion[]): Band[] {
   const list: Band[] = []
-  for (const p of [...promotions].reverse()) {
-    const at = instant(p.event_time) ?? instant(p.time)
-    if (at === undefined) continue
-    const last = list.at(-1)
-    if (last) last.to = Math.max(last.from, at)
-    else if (p.from) list.push({ version: p.from, from: -Infinity, to: at })
-    list.push({ version: p.to, from: Math.max(at, last?.from ?? -Infinity), to: Infinity })
+  let next = Infinity
+  for (const p of promotions) {
+    const at = instant(p.event_time) ?? instant(p.time) ?? next
+    const from = at < next || next === Infinity ? at : p.from ? next : -Infinity
+    list.unshift({ version: p.to, from, to: next })
+    next = from
   }
+  const first = promotions.at(-1)
+  if (first?.from) list.unshift({ version: first.from, from: -Infinity, to: next })
   return list
 }
 
