@@ -2,6 +2,9 @@ module github.com/visutility/visutility
 
 go 1.26.7
 
+// npm packages may hold Go files.
+ignore ./ui/node_modules
+
 require (
 	cel.dev/cel-go v0.33.2
 	charm.land/fang/v2 v2.0.1

@@ -88,6 +88,15 @@ func (o *Options) fill() {
 	if o.Tick <= 0 {
 		o.Tick = 10 * time.Second
 	}
+	if o.Retention <= 0 {
+		o.Retention = 7 * 24 * time.Hour
+	}
+	if o.MaxLogBytes <= 0 {
+		o.MaxLogBytes = 10 << 30
+	}
+	if o.HistoryRetention <= 0 {
+		o.HistoryRetention = 90 * 24 * time.Hour
+	}
 	if o.DecisionRetention <= 0 {
 		o.DecisionRetention = 365 * 24 * time.Hour
 	}

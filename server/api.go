@@ -34,12 +34,14 @@ func (s *server) routes() (*http.ServeMux, *huma.OpenAPI, error) {
 		Transformers:                 []huma.Transformer{oneShape},
 	})
 	api.UseMiddleware(func(ctx huma.Context, next func(huma.Context)) { next(jsonBody{ctx}) })
+	s.fleetRoutes(api)
 	s.modelRoutes(api)
 	s.versionRoutes(api)
 	s.decisionRoutes(api)
 	s.runRoutes(api)
 	s.policyRoutes(api)
 	s.backtestRoutes(api)
+	s.settingsRoutes(api)
 	s.plainRoutes(mux, api)
 	api.OpenAPI().AddOperation(fixedDoc("get-openapi", apiPath+"/openapi.json", "Get this document", openapiType))
 	documentErrors(api.OpenAPI())
@@ -49,7 +51,9 @@ func (s *server) routes() (*http.ServeMux, *huma.OpenAPI, error) {
 	}
 	mux.HandleFunc("GET "+apiPath+"/openapi.json", fixed(openapiType, document))
 	if s.UI != nil {
-		mux.Handle("GET /", s.pages())
+		page := s.pages()
+		mux.Handle(pageRoute, page)
+		mux.Handle(assetRoute, page)
 	}
 	return mux, api.OpenAPI(), nil
 }

@@ -66,8 +66,10 @@ type fake struct {
 	asked      history.Query
 	askedFor   history.EventQuery
 	replay     func(ctx context.Context) error // before a backtest
-	policies   []*policy.Policy
-	bad        []error
+	moves      []store.AliasMove
+	history.Feed
+	policies []*policy.Policy
+	bad      []error
 }
 
 func newFake() *fake {
@@ -185,6 +187,10 @@ func (f *fake) Observers() []dispatch.Status {
 	return []dispatch.Status{{Name: "trigger", State: dispatch.Running, Partitions: 1, Positions: []visutility.Position{7}}}
 }
 
+func (f *fake) Limits() engine.Limits {
+	return engine.Limits{Partitions: 8, Series: 3, MaxSeries: 10, MaxRuns: 4, Retention: time.Hour}
+}
+
 func (f *fake) RunLog(_ context.Context, run string) (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -260,6 +266,35 @@ func (f *fake) Models(_ context.Context, p store.Page, q store.ModelFilter) ([]s
 		}
 	}
 	return cut(found, p)
+}
+
+// Fleet takes every model to be in the same state.
+func (f *fake) Fleet(_ context.Context, q store.FleetQuery) ([]store.FleetModel, error) {
+	var found []store.FleetModel
+	for i, m := range f.models {
+		if i >= q.Offset && len(found) < q.Limit && strings.Contains(m.Name, q.Query) {
+			found = append(found, store.FleetModel{Model: m, State: store.StateRetraining, Run: fmt.Sprintf("r%d", i)})
+		}
+	}
+	return found, nil
+}
+
+func (f *fake) CountFleet(context.Context, string) (map[string]int, error) {
+	return map[string]int{store.StateRetraining: len(f.models), store.StateHolding: 0}, nil
+}
+
+func (f *fake) AliasMoves(context.Context, string, string, int) ([]store.AliasMove, error) {
+	return f.moves, nil
+}
+
+func (f *fake) DecisionsOf(_ context.Context, ids []string) (map[string]visutility.Decision, error) {
+	found := map[string]visutility.Decision{}
+	for _, d := range f.decisions {
+		if slices.Contains(ids, d.ID) {
+			found[d.ID] = d
+		}
+	}
+	return found, nil
 }
 
 func (f *fake) Model(_ context.Context, name string) (store.Model, error) {

@@ -64,6 +64,7 @@ func (s *server) modelRoutes(api huma.API) {
 		return s.model(ctx, in.Model)
 	})
 	register(s, api, get("explain-model", "/models/{model}/explain", "Explain how a model stands with its policies, and why it is not retraining"), s.explain)
+	register(s, api, get("list-metrics", "/models/{model}/metrics", "List the metrics of a model: the newest value, which way is better, and what it is compared with"), s.listMetrics)
 	register(s, api, get("get-history", "/models/{model}/history", "Get the history of a model's metrics"), s.history)
 	register(s, api, get("list-history-events", "/models/{model}/history/events", "List what was measured of a model, second by second, as events"), s.historyEvents)
 	trigger := post("trigger-model", "/models/{model}/trigger", "Start a run by hand")

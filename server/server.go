@@ -83,12 +83,13 @@ func (o *Options) fill() error {
 
 const apiPath = "/api/v1"
 
-// A server is what the handlers share. It is not changed once made.
+// A server is what the handlers share. It is not changed once made, but for what it remembers.
 type server struct {
 	Options
 	budget   *ingest.Budget
 	streams  chan struct{} // holds a token for each stream
 	bodyTime time.Duration
+	scores   scores
 
 	requests  *prometheus.CounterVec
 	refused   *prometheus.CounterVec

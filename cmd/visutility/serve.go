@@ -26,6 +26,7 @@ import (
 	"github.com/visutility/visutility/engine"
 	"github.com/visutility/visutility/ingest"
 	"github.com/visutility/visutility/server"
+	"github.com/visutility/visutility/ui"
 )
 
 const (
@@ -123,7 +124,7 @@ func (s *serving) run(cmd *cobra.Command) (err error) {
 	b := buildVersion(debug.ReadBuildInfo())
 	handler, err := server.New(server.Options{
 		Engine: e, Store: e.Store(), History: e.History(), Token: token, AllowedHosts: s.allowHosts, Mapping: mapping,
-		Version: b.Version, Revision: b.Revision, Logger: logger, Registry: registry,
+		Version: b.Version, Revision: b.Revision, UI: ui.FS(), Logger: logger, Registry: registry,
 	})
 	if err != nil {
 		return err
