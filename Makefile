@@ -1,6 +1,7 @@
 # make run    build, start the server and play the bike-demand stream through it
 # make test   set up, lint and run every test, with the race detector
 # make interop  the senders that PyPI has, in a virtual environment of their own
+# make python   the Python client: types and tests, in another
 # make bench  every figure of docs/benchmarks.md
 
 SHELL   := /bin/bash
@@ -8,7 +9,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 RUN     := .run
 
-.PHONY: build run test lint setup race interop bench fuzz proto clean
+.PHONY: build run test lint setup race interop python bench fuzz proto clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/visutility ./cmd/visutility
@@ -33,6 +34,9 @@ race:
 
 interop:
 	@scripts/interop .interop
+
+python:
+	@scripts/python .python-venv
 
 # Each target for a short while; the corpora in testdata/fuzz run in every test.
 fuzz:

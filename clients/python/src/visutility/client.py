@@ -23,6 +23,8 @@ from .stats import Stats
 
 Time = Union[datetime, float]
 
+TIDY = 0.5  # seconds for the thread to count what is left when the time is over
+
 now = clock.time  # looked up once: log is called for every inference, perhaps
 
 
@@ -157,25 +159,21 @@ class Client:
 
     def flush(self, timeout: float = 10.0) -> bool:
         """Sends what waits without waiting for a full batch. True once all that was logged before is delivered or dropped; False after ``timeout`` seconds."""
-        if self._idle:
+        if self._closed or self._permit:  # ended, or never begun
             return True
         return self._box.mark().wait(timeout)
 
     def close(self, timeout: float | None = None) -> bool:
-        """Delivers what waits and ends the thread. It takes ``timeout`` seconds at most; defaults to ``exit_timeout``.
+        """Delivers what waits and ends the thread. It takes ``timeout`` seconds at most, and half a second to count what is left;
+        defaults to ``exit_timeout``.
 
         What is not delivered by then is dropped and counted (``undelivered``), what is logged later too (``closed``).
         True when nothing was left over. It is called at the end of the program, and may be called again.
         """
-        seconds = self._exit_timeout if timeout is None else timeout
-        with self._starting:
-            thread, self._closed, self._idle = self._thread, True, True
-        if thread is not None and thread is not threading.current_thread():
-            self._box.close(seconds)
-            thread.join(max(0.0, seconds))
-        self._box.abandon()
-        self._report()
-        stats = self._box.stats()
+        seconds = max(0.0, self._exit_timeout if timeout is None else timeout)
+        self._end(seconds)
+        self._join(seconds + TIDY)
+        stats = self.stats()
         return stats.queued == 0 and "undelivered" not in stats.dropped
 
     def stats(self) -> Stats:
@@ -194,7 +192,7 @@ class Client:
     def _begin(self) -> None:
         """Everything that is of one process. A forked child begins again."""
         self._box = Outbox(self._max_queue, self._batch_size)
-        self._starting = threading.RLock()
+        self._permit = [True]  # to start the thread: popping it is a single step, of which a lock is not safe in signal handlers
         self._thread: threading.Thread | None = None
         self._idle = True  # no thread: it is still to be started, or was closed
         self._closed = False
@@ -216,6 +214,22 @@ class Client:
         except Exception:
             self._report()  # there is none
 
+    def _run(self, courier: Courier) -> None:
+        """The thread. It holds the client: one that nobody else holds any more delivers all the same."""
+        courier.run()
+
+    def _end(self, seconds: float) -> None:
+        """Takes no more events and gives the thread so long for those that wait."""
+        self._closed = self._idle = True
+        self._box.close(seconds)
+
+    def _join(self, seconds: float) -> None:
+        """Waits so long for the thread, then drops what it has not taken."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(max(0.0, seconds))
+        self._box.abandon()
+        self._report()
+
     def _report(self) -> None:
         """Logs what the thread no longer will."""
         try:
@@ -224,20 +238,24 @@ class Client:
             pass  # a filter of the program's own, say
 
     def _start(self) -> None:
-        """Starts the thread, once."""
-        with self._starting:
-            if self._closed:
-                raise Fault("closed", "logged after close")
-            if not self._idle:
-                return
+        """Starts the thread, once. Who comes second does not wait for it: the queue is there already."""
+        if self._closed:
+            raise Fault("closed", "logged after close")
+        try:
+            self._permit.pop()
+        except IndexError:
+            return
+        try:
             server = Server(self._url, self._token, self._context, self._compress)
             courier = Courier(self._box, server, Backoff(self._max_backoff), self._batch_age, self._timeout)
-            thread = threading.Thread(target=courier.run, name="visutility", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
-                raise Fault("undelivered", "no thread can be started; is the program ending?") from None
-            self._thread, self._idle = thread, False
+            thread = threading.Thread(target=self._run, args=(courier,), name="visutility", daemon=True)
+            thread.start()
+        except Exception as e:
+            self._permit.append(True)
+            raise Fault("undelivered", f"no thread can be started; is the program ending? ({type(e).__name__})") from None
+        self._thread, self._idle = thread, False
+        if self._closed:  # meanwhile
+            self._end(0)
         if "multiprocessing.process" in sys.modules:
             from multiprocessing import process, util
 
@@ -249,13 +267,13 @@ _clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
 
 def _close_all() -> None:
-    """Closes every client, all in the time of the most patient one."""
+    """Closes every client, all at the same time."""
     clients = list(_clients)
-    if not clients:
-        return
-    until = clock.monotonic() + max(c._exit_timeout for c in clients)
+    until = clock.monotonic() + TIDY
     for c in clients:
-        c.close(min(c._exit_timeout, max(0.0, until - clock.monotonic())))
+        c._end(c._exit_timeout)
+    for c in clients:
+        c._join(until + c._exit_timeout - clock.monotonic())
 
 
 def _after_fork() -> None:

@@ -138,7 +138,7 @@ class Courier:
     def _again(self, answer: Answer) -> None:
         """Waits until the same is worth sending again."""
         if answer.status in (401, 403):
-            self._server.reread_token()
+            self._server.read_token()
         reason = {0: "unreachable", 401: "unauthorized", 403: "unauthorized"}.get(answer.status, f"http_{answer.status}")
         self._box.retry(reason, answer.error)
         report(self._box)

@@ -33,6 +33,8 @@ class Outbox:
         self._flying = 0
         self._accepted = 0
         self._retried = 0
+        self._drops: Deque[Tuple[str, int, str]] = deque()
+        self._settling = False
         self._dropped: Dict[str, int] = {}
         self._last_error = ""
         self._noted: Dict[str, None] = {}
@@ -54,8 +56,8 @@ class Outbox:
 
     def drop(self, reason: str, n: int, text: str) -> None:
         """Counts events that never got in. Nothing is logged here, since a log handler may be slow."""
-        with self._lock:
-            self._count(reason, n, text)
+        self._drops.append((reason, n, text))
+        self._settle()
 
     def mark(self) -> threading.Event:
         """An event of threading that is set once all that was put before is decided."""
@@ -65,8 +67,9 @@ class Outbox:
         return mark
 
     def close(self, seconds: float) -> None:
-        """Gives the sender so many seconds more."""
-        self._deadline = time.monotonic() + seconds
+        """Gives the sender so many seconds more; what was given before is not extended."""
+        deadline = time.monotonic() + seconds
+        self._deadline = deadline if self._deadline is None else min(deadline, self._deadline)
         self._wake.put(None)
 
     def abandon(self) -> None:
@@ -83,6 +86,7 @@ class Outbox:
     def stats(self) -> Stats:
         """The account now."""
         with self._lock:
+            self._settle()
             waiting = sum(1 for item in list(self._queue) if not isinstance(item, threading.Event))
             return Stats(self._accepted, dict(self._dropped), self._retried, waiting + self._flying, self._last_error)
 
@@ -141,7 +145,7 @@ class Outbox:
         """Events that were taken are dropped."""
         with self._lock:
             self._flying -= n
-            self._count(reason, n, text)
+            self.drop(reason, n, text)
 
     def retry(self, reason: str, text: str) -> None:
         """Something will be sent again."""
@@ -157,6 +161,19 @@ class Outbox:
             reason, text = self._notes.popleft()
             found.append(f"{reason}: {text}")
         return found
+
+    def _settle(self) -> None:
+        """Counts the drops. A signal handler that gets in between leaves its own to the one it interrupted, or to the next:
+        adding to a counter is no single step."""
+        with self._lock:
+            if self._settling:
+                return
+            self._settling = True
+            try:
+                while self._drops:
+                    self._count(*self._drops.popleft())
+            finally:
+                self._settling = False
 
     def _count(self, reason: str, n: int, text: str) -> None:
         if n <= 0:

@@ -40,11 +40,12 @@ class Server:
     def __init__(self, url: SplitResult, token: Token, context: ssl.SSLContext | None, compress: bool) -> None:
         self._url = url
         self._token = token
-        self._bearer = token.read()
+        self._bearer = ""
         self._context = context
         self._connection: http.client.HTTPConnection | None = None
         self._used = 0.0
         self.compress = compress
+        self.read_token()
 
     def pack(self, body: bytes) -> Tuple[bytes, str]:
         """The body as it is sent, and its content encoding, "" for none."""
@@ -80,8 +81,8 @@ class Server:
             return Answer(0, f"no answer from {self._url.netloc}: {_words(e)}")
         return _answer(response, content)
 
-    def reread_token(self) -> None:
-        """Reads the token again, after it was refused. A file that is being replaced is as good as the old token."""
+    def read_token(self) -> None:
+        """Reads the token, again after it was refused. As long as that is impossible the old one stays."""
         try:
             self._bearer = self._token.read()
         except (OSError, ValueError):
