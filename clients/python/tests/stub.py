@@ -37,7 +37,8 @@ class Reply:
     status: int = 200
     headers: Tuple[Tuple[str, str], ...] = ()
     body: bytes = b""
-    hang_up: bool = False
+    hang_up: bool = False  # instead of answering
+    leave: bool = False  # after answering, unannounced
 
 
 def problem(*errors: Tuple[str, str]) -> Reply:
@@ -74,6 +75,8 @@ class Stub:
                 self.send_header("Content-Length", str(len(reply.body)))
                 self.end_headers()
                 self.wfile.write(reply.body)
+                if reply.leave:
+                    self.close_connection = True
 
             def log_message(self, format: str, *args: object) -> None:
                 pass

@@ -164,6 +164,16 @@ def test_a_connection_is_used_again_and_opened_again() -> None:
         assert (client.stats().accepted, client.stats().retried) == (4, 0)
 
 
+@pytest.mark.parametrize("keep_open, retried", [(0.0, 0), (PATIENCE, 2)])
+def test_an_idle_connection_that_the_server_closed_costs_no_event(monkeypatch: pytest.MonkeyPatch, keep_open: float, retried: int) -> None:
+    monkeypatch.setattr(visutility.server, "KEEP_OPEN", keep_open)
+    with Stub(lambda *_: Reply(leave=True)) as stub, Client(stub.url) as client:
+        for _ in range(3):
+            client.log("fraud", accuracy=0.9)
+            assert client.flush(PATIENCE)
+        assert (client.stats().accepted, client.stats().retried) == (3, retried)
+
+
 def test_what_may_have_arrived_is_not_sent_again_once_the_key_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(visutility.courier, "KEY_LIFE", 0.0)
     with Stub(lambda n, _: Reply(hang_up=n == 0)) as stub, Client(stub.url, max_backoff=0.01) as client:

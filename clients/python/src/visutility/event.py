@@ -122,8 +122,11 @@ ROUTES: Mapping[Encoder, str] = {
 }
 
 
+_encoder = json.JSONEncoder(allow_nan=False, separators=(",", ":"))  # json.dumps would make one for each event
+
+
 def _json(event: Dict[str, Any]) -> bytes:
-    return json.dumps(event, allow_nan=False, separators=(",", ":")).encode("ascii")
+    return _encoder.encode(event).encode("ascii")
 
 
 def _finite(value: float, field: str) -> float:
