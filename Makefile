@@ -2,6 +2,7 @@
 # make run    build, start the server and play the bike-demand stream through it
 # make test   set up, lint and run every test, with the race detector
 # make interop  the senders that PyPI has, in a virtual environment of their own
+# make python   the Python client: types and tests, in another
 # make bench  every figure of docs/benchmarks.md
 # make screenshots  pictures of every screen of the page, light and dark, in ui/screenshots
 
@@ -14,7 +15,7 @@ RUN     := .run
 PAGE         := $(if $(shell command -v npm),ui/dist/index.html)
 PAGE_SOURCES := $(shell git ls-files ui/src ui/index.html ui/package.json 'ui/*.ts' 2>/dev/null)
 
-.PHONY: build run test lint setup race page types screenshots interop bench fuzz proto clean
+.PHONY: build run test lint setup race page types screenshots interop python bench fuzz proto clean
 
 build: $(PAGE)
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/visutility ./cmd/visutility
@@ -46,6 +47,9 @@ race:
 
 interop:
 	@scripts/interop .interop
+
+python:
+	@scripts/python .python-venv
 
 # The web page: types, logic, and all of it in a browser against the built program. A make of its own, for
 # setup may just have brought npm.
