@@ -31,7 +31,7 @@ type Point struct {
 }
 
 // maxSteps bounds a history, so that one point with a wrong time is an error and no flood.
-const maxSteps = 2_000_000
+const maxSteps = 500_000
 
 // steps that metrics are commonly measured at. One that is nearly such a step is taken for it.
 var steps = []time.Duration{

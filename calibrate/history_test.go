@@ -92,7 +92,7 @@ func TestPointsThatAreNoHistory(t *testing.T) {
 		{calibrate.Irregular, "same time", after(0, 0, 0, time.Hour)},
 		{calibrate.Irregular, "the year 9999", with(after(0, time.Hour), func(p []calibrate.Point) { p[1].Time = math.MaxInt64 })},
 		{calibrate.Irregular, "the median interval is 1m0s", after(0, time.Minute, time.Hour, time.Hour+time.Minute, 2*time.Hour, 2*time.Hour+time.Minute)},
-		{calibrate.Irregular, "2000000 are allowed", append(hours, calibrate.Point{Time: monday.AddDate(4000, 0, 0).UnixMilli()})},
+		{calibrate.Irregular, "500000 are allowed", append(hours, calibrate.Point{Time: monday.AddDate(4000, 0, 0).UnixMilli()})},
 	} {
 		_, err := calibrate.NewHistory(c.points)
 		var refusal *calibrate.Refusal

@@ -64,15 +64,17 @@ func quantile(all []float64, of float64) float64 {
 // time in ten at most, on nine histories in ten. BenchmarkPromise is the same, with more of everything.
 func TestPromise(t *testing.T) {
 	var all record
+	seed := uint64(0)
 	for _, trial := range trials {
 		for _, w := range worlds {
 			var here record
 			truth := truthOf(w, trial, truthStretches)
-			for seed := range uint64(promiseHistories) {
+			for range promiseHistories {
+				seed++
 				here.add(t, trial, truth, w.sixtyDays(seed), calibrate.Options{Outer: 19, Inner: 50, Seed: seed})
 			}
-			t.Logf("%-8s %-9s broken in %.3f of all times, at worst %.3f; on %d of %d histories too often", trial.name, w.name,
-				mean(here.realised), slices.Max(here.realised), here.broken(), len(here.realised))
+			t.Logf("%-8s %-9s broken in %.3f of all times, on the worst history %.3f; on %d of %d too often", trial.name, w.name,
+				mean(here.realised), quantile(here.realised, 1), here.broken(), len(here.realised))
 			all.realised = append(all.realised, here.realised...)
 			all.refused += here.refused
 		}

@@ -122,7 +122,7 @@ type trial struct {
 
 var trials = []trial{
 	{"cusum", detector{baseline: 336}, geometric(2, 2000, 200), 336},
-	{"average", average(24), linear(0, 5, 200), 24},
+	{"average", average(24), geometric(0.2, 30, 200), 24},
 	{"value", average(1), geometric(1, 60, 200), 1},
 }
 
