@@ -29,7 +29,6 @@ var floors = map[string]int{
 	"trigger":        3,
 	"retrain":        3,
 	"backtest":       4,
-	"calibrate":      4,
 	"engine":         5,
 	"server":         6,
 	"ui":             6,
