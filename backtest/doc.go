@@ -4,9 +4,10 @@
 // [Run] replays events through the fold that also runs in production, under one or more
 // policies, and says when they would have retrained, what would have suppressed it, and how long the
 // models were in breach; beside what schedules (never, weekly, monthly) would have done.
-// [ReadTests] reads unit tests of policies, in YAML; [Suite.Run] plays them.
+// [ReadTests] reads unit tests of policies, in YAML; [Suite.Run] plays them. [WriteTest] makes one of a
+// decision that a server took.
 //
-// Neither of the two decides anything itself. A player hands entries to a [trigger.Fold]: the
+// None of them decides anything itself. A player hands entries to a [trigger.Fold]: the
 // events, stored when they were measured; ticks where there are gaps, because silence decides
 // too; and the controls by which the log learns what became of a run. Runs are played: each
 // ends after a given time with a given outcome.

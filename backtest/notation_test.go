@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/prometheus/promql/parser"
+	"pgregory.net/rapid"
 )
 
 // TestNotationIsPromtools holds the notation against Prometheus' own parser.
@@ -67,5 +68,65 @@ func TestNotationGaps(t *testing.T) {
 	want := []sample{{value: 1}, {none: true}, {none: true}, {value: 2}, {value: 2}}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(sample{})); diff != "" {
 		t.Error("(-want +got):\n", diff)
+	}
+}
+
+// drawValues draws values with repetitions, steps and gaps, and of every size.
+func drawValues(t *rapid.T) []sample {
+	var all []sample
+	number := rapid.OneOf(rapid.Float64(), rapid.Float64Range(-1, 1), rapid.Map(rapid.IntRange(-200, 200), func(i int) float64 { return float64(i) / 100 }), rapid.Just(math.Copysign(0, -1)))
+	for range rapid.IntRange(1, 8).Draw(t, "stretches") {
+		n := rapid.IntRange(1, 9).Draw(t, "length")
+		a, b := number.Draw(t, "first"), number.Draw(t, "step")
+		kind := rapid.IntRange(0, 4).Draw(t, "kind")
+		for i := range n {
+			s := sample{value: a}
+			switch kind {
+			case 0:
+				s = sample{none: true}
+			case 1:
+				s.value = a + float64(i)*b
+			case 2:
+				s.value = (math.Round(a*100) + float64(i)*math.Round(b*100)) / 100 // as people count
+			case 3:
+				s.value = number.Draw(t, "value")
+			}
+			if s.value-s.value != 0 { // NaN or infinite
+				s.value = math.MaxFloat64
+			}
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+func TestNotationRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := drawValues(t)
+		text := strings.Join(formatValues(want), " ")
+		got, err := parseValues(text)
+		if err != nil {
+			t.Fatalf("%q: %v", text, err)
+		}
+		if len(got) != len(want) {
+			t.Fatalf("%q has %d values, want %d", text, len(got), len(want))
+		}
+		for i := range want {
+			if got[i].none != want[i].none || math.Float64bits(got[i].value) != math.Float64bits(want[i].value) {
+				t.Fatalf("%q: value %d is %v, want %v", text, i, got[i], want[i])
+			}
+		}
+	})
+}
+
+func TestNotationIsShort(t *testing.T) {
+	for _, s := range []string{"1", "0.92x29 0.8x11", "_x3 1 _ 2", "1+2x3", "0.9-0.01x12", "0.1 0.2 0.7", "-1-0.5x3 7x1", "1e-07+1e-08x4", "0.1+0.1x9"} {
+		values, err := parseValues(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(formatValues(values), " "); got != s {
+			t.Errorf("%q became %q", s, got)
+		}
 	}
 }

@@ -137,7 +137,7 @@ func (p *player) nextTick() int64 {
 	from := p.now + 1
 	if !p.clocked && p.unless == 0 {
 		// The fold looks at the clock once a second: only in a later one has it seen the guardrail open.
-		for len(p.opens) > 0 && p.opens[0]/1000 < p.now/1000 {
+		for len(p.opens) > 0 && p.opens[0]/1000 < p.looked {
 			heap.Pop(&p.opens)
 		}
 		if len(p.opens) == 0 {

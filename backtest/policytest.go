@@ -11,7 +11,8 @@ import (
 	"github.com/visutility/visutility/policy"
 )
 
-// start is when every story begins. Nothing depends on it.
+// start is when stories begin that do not say. Windows are cut into panes by the calendar, which is all
+// that depends on it.
 var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // A Result is what came of one test.
@@ -44,7 +45,7 @@ func (s *Suite) Run(filter string) []Result {
 // run plays one test.
 func (c *testCase) run(set *policy.Set, tick time.Duration) Result {
 	r := Result{Name: c.Name, Decisions: []visutility.Decision{}}
-	p := newPlayer(set, start.UnixMilli(), tick)
+	p := newPlayer(set, c.begin(), tick)
 	p.decided = func(d *visutility.Decision) { r.Decisions = append(r.Decisions, *d) }
 	p.end = c.ending
 	for _, s := range c.Series {
@@ -63,7 +64,7 @@ func (c *testCase) run(set *policy.Set, tick time.Duration) Result {
 		c.play(p, i)
 	}
 	p.advance(c.last() + 1)
-	r.Diff = compare(c.Expect, r.Decisions)
+	r.Diff = compare(c.Expect, r.Decisions, c.begin())
 	r.Passed = r.Diff == nil
 	return r
 }
@@ -72,14 +73,17 @@ func (c *testCase) run(set *policy.Set, tick time.Duration) Result {
 func (c *testCase) play(p *player, i int) {
 	t := c.time(i)
 	e := &p.entry
-	p.advance(t)
-	for _, s := range c.Series {
+	for k := range c.Series {
+		s := &c.Series[k]
 		if i >= len(s.Values) || s.Values[i].none {
 			continue
 		}
+		if len(e.Records) == 0 {
+			p.advance(t) // for an entry only: the clock is not looked at otherwise
+		}
 		e.Series = append(e.Series, visutility.Series{Model: s.Model, Metric: s.Metric, Version: s.Version, Labels: visutility.MakeLabels(s.Labels)})
 		e.Records = append(e.Records, visutility.Record{
-			Series: uint32(len(e.Records)), Time: t, Value: s.Values[i].value, Count: int64(max(s.Count, 1)),
+			Series: uint32(len(e.Records)), Time: t, Value: s.Values[i].value, Count: s.count(i),
 		})
 	}
 	if len(e.Records) > 0 {
@@ -87,9 +91,25 @@ func (c *testCase) play(p *player, i int) {
 	}
 }
 
+// count is the samples behind the i-th value.
+func (s *seriesSpec) count(i int) int64 {
+	if len(s.Counts) > 0 {
+		return int64(s.Counts[i])
+	}
+	return int64(max(s.Count, 1))
+}
+
+// begin is when the story begins, in Unix milliseconds.
+func (c *testCase) begin() int64 {
+	if t := time.Time(c.Start); !t.IsZero() {
+		return t.UnixMilli()
+	}
+	return start.UnixMilli()
+}
+
 // time is that of the i-th values.
 func (c *testCase) time(i int) int64 {
-	return start.Add(time.Duration(i) * time.Duration(c.Interval)).UnixMilli()
+	return c.begin() + (time.Duration(i) * time.Duration(c.Interval)).Milliseconds()
 }
 
 // last is when the story ends: with the last value, or the last thing expected.
@@ -99,7 +119,7 @@ func (c *testCase) last() int64 {
 		end = max(end, c.time(len(s.Values)-1))
 	}
 	for _, x := range c.Expect {
-		_, to := x.span()
+		_, to := x.span(c.begin())
 		end = max(end, to)
 	}
 	return end
@@ -121,9 +141,9 @@ func (c *testCase) ending(_ *visutility.Run, n int) ending {
 	return e
 }
 
-// span is when the expectation counts, in Unix milliseconds.
-func (x *expectation) span() (from, to int64) {
-	at := func(d duration) int64 { return start.Add(time.Duration(d)).UnixMilli() }
+// span is when the expectation counts, in Unix milliseconds like the story's beginning.
+func (x *expectation) span(begin int64) (from, to int64) {
+	at := func(d duration) int64 { return begin + time.Duration(d).Milliseconds() }
 	if x.At != nil {
 		return at(*x.At), at(*x.At)
 	}
@@ -131,8 +151,8 @@ func (x *expectation) span() (from, to int64) {
 }
 
 // fits reports whether a decision is one that the expectation speaks of.
-func (x *expectation) fits(d *visutility.Decision) bool {
-	from, to := x.span()
+func (x *expectation) fits(d *visutility.Decision, begin int64) bool {
+	from, to := x.span(begin)
 	t := d.Time.UnixMilli()
 	return from <= t && t <= to &&
 		(x.Model == "" || x.Model == d.Model) &&
@@ -151,7 +171,7 @@ type diffLine struct {
 
 // compare holds what was expected against what was decided. Each decision is what one expectation
 // spoke of, at most; nothing_between speaks of those that are left. It returns nil when all is as expected.
-func compare(expect []expectation, got []visutility.Decision) []string {
+func compare(expect []expectation, got []visutility.Decision, begin int64) []string {
 	claimed := make([]bool, len(got))
 	missing := make(map[int64]bool) // the times at which something is
 	var lines []diffLine
@@ -162,7 +182,7 @@ func compare(expect []expectation, got []visutility.Decision) []string {
 		}
 		k := -1
 		for j := range got {
-			if !claimed[j] && x.fits(&got[j]) {
+			if !claimed[j] && x.fits(&got[j], begin) {
 				k = j
 				break
 			}
@@ -171,7 +191,7 @@ func compare(expect []expectation, got []visutility.Decision) []string {
 			claimed[k] = true
 			continue
 		}
-		at, _ := x.span()
+		at, _ := x.span(begin)
 		missing[at] = true
 		lines = append(lines, diffLine{at, "-", x.String()})
 	}
@@ -179,7 +199,7 @@ func compare(expect []expectation, got []visutility.Decision) []string {
 	for j := range got {
 		d := &got[j]
 		sign := " "
-		unwanted := slices.ContainsFunc(expect, func(x expectation) bool { return x.At == nil && x.fits(d) })
+		unwanted := slices.ContainsFunc(expect, func(x expectation) bool { return x.At == nil && x.fits(d, begin) })
 		if !claimed[j] && (unwanted || missing[d.Time.UnixMilli()]) {
 			sign, bad = "+", true
 		}
@@ -191,7 +211,7 @@ func compare(expect []expectation, got []visutility.Decision) []string {
 	slices.SortStableFunc(lines, func(a, b diffLine) int { return cmp.Compare(a.at, b.at) })
 	all := make([]string, len(lines))
 	for i, l := range lines {
-		at := policy.FormatDuration(time.Duration(l.at-start.UnixMilli()) * time.Millisecond)
+		at := policy.FormatDuration(time.Duration(l.at-begin) * time.Millisecond)
 		all[i] = fmt.Sprintf("%s %8s  %s", l.sign, at, l.text)
 	}
 	return all

@@ -28,6 +28,8 @@ func suite(t *testing.T, tests string) (*Suite, error) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"m.yaml": guarded, "fleet.yaml": "models: ['*']\nretrain: {when: accuracy < 0.5}\ntrain: {trainer: x}\n", "tests.yaml": tests,
+		"counted.yaml":  "model: m\nmetrics: {accuracy: {goal: higher_is_better, min_samples: 9}}\nretrain: {when: accuracy < 0.8}\ntrain: {trainer: x}\n",
+		"windowed.yaml": "model: m\nretrain: {when: 'avg(accuracy, \"12h\") < 0.5'}\ntrain: {trainer: x}\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -54,6 +56,14 @@ runs: [{outcome: failed, after: 70m}]
 expect:
   - {at: 2h10m, suppressed_by: cooldown}
   - {at: 2h40m, outcome: fired}
+`, ""},
+		{"it does so where values could come, but do not", `
+interval: 1s
+series: [{metric: accuracy, values: '.9 .7 .7 _x4000'}]
+runs: [{outcome: failed, after: 10m}]
+expect:
+  - {at: 10m1s, suppressed_by: cooldown}
+  - {at: 40m10s, outcome: fired}
 `, ""},
 		{"other policies and models do not count", `
 series: [{model: a, metric: accuracy, values: '.9 .1'}]
@@ -83,6 +93,17 @@ expect:
 series: [{model: m, metric: accuracy, values: '.7', count: 3, labels: {country: DE}}]
 expect: [{at: 0s, outcome: fired}]
 `, ""},
+		{"each value has its own count", `
+series: [{model: m, metric: accuracy, values: '.9 .7 _ .7', counts: '5 1 _ 9'}]
+expect: [{nothing_between: [0s, 2h]}, {at: 3h, outcome: fired, policy: counted}]
+`, ""},
+		{"windows are cut by the calendar", `
+start: 2026-02-03T01:30:00+01:00
+interval: 30m
+series: [{model: m, metric: accuracy, values: '.2 _x22 .7'}]
+runs: [{outcome: failed}]
+expect: [{at: 0s, verdict: fire, policy: windowed}, {at: 11h30m, verdict: hold}]
+`, ""},
 		{"a fire that was not expected", `
 series: [{model: m, metric: accuracy, values: '.9 .7'}]
 expect: [{nothing_between: [0s, 2h]}]
@@ -106,6 +127,11 @@ expect: [{at: 1h, outcome: fired}, {at: 1h, outcome: fired}]
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			policies := "[m.yaml]"
+			for _, other := range []string{"fleet", "counted", "windowed"} {
+				if strings.Contains(test.text, other) {
+					policies = "[" + other + ".yaml]"
+				}
+			}
 			if strings.Contains(test.text, "fleet") {
 				policies = "[m.yaml, fleet.yaml]"
 			}
@@ -132,20 +158,24 @@ func TestTestFileFaults(t *testing.T) {
 		"policies: [m.yaml]\ntests: [{}]":  "tests[0] (test 1): series: is missing",
 		head:                               "expect: is missing",
 		head + "    expect: [{}]":          "expect[0]: needs either at or nothing_between",
-		head + "    expect: [{at: 1h, nothing_between: [0s, 1h]}]":                      "needs either",
-		head + "    expect: [{nothing_between: [1h, 0s]}]":                              "the earlier first",
-		head + "    expect: [{nothing_between: [1h]}]":                                  "is two times",
-		head + "    expect: [{at: soon}]":                                               `tests.yaml:4:19: invalid: "soon" is not a duration`,
-		head + "    expect: [{at: 1h, outcome: fire}]":                                  `4:32: invalid: "fire" is no outcome`,
-		head + "    expect: [{at: 1h, verdict: fired}]":                                 `"fired" is no verdict`,
-		head + "    expect: [{at: 1h, outcome: fired, suppressed_by: budget}]":          "goes with outcome suppressed only",
-		head + "    expect: [{at: 1h, when: 3}]":                                        `4:23: invalid: unknown field "when"`,
-		head + "    runs: [{outcome: training}]":                                        `"training" is no outcome of a run`,
-		head + "    champion: {metrics: {accuracy: 1}}\n    expect: [{at: 1h}]":         "champion.version: is missing",
-		"policies: [m.yaml]\ntests:\n  - series: [{metric: accuracy, values: '1 x'}]":   `3:41: invalid: values: "x" is no value`,
-		"policies: [m.yaml]\ntests:\n  - series: [{values: '1'}]":                       "series[0].metric: is missing or empty",
-		"policies: [fleet.yaml]\ntests:\n  - series: [{metric: accuracy, values: '1'}]": "more than one model",
-		"policies: [m.yaml, m.yaml]\ntests: [{}]":                                       "two policies are named",
+		head + "    expect: [{at: 1h, nothing_between: [0s, 1h]}]":                                         "needs either",
+		head + "    expect: [{nothing_between: [1h, 0s]}]":                                                 "the earlier first",
+		head + "    expect: [{nothing_between: [1h]}]":                                                     "is two times",
+		head + "    expect: [{at: soon}]":                                                                  `tests.yaml:4:19: invalid: "soon" is not a duration`,
+		head + "    expect: [{at: 1h, outcome: fire}]":                                                     `4:32: invalid: "fire" is no outcome`,
+		head + "    expect: [{at: 1h, verdict: fired}]":                                                    `"fired" is no verdict`,
+		head + "    expect: [{at: 1h, outcome: fired, suppressed_by: budget}]":                             "goes with outcome suppressed only",
+		head + "    expect: [{at: 1h, when: 3}]":                                                           `4:23: invalid: unknown field "when"`,
+		head + "    runs: [{outcome: training}]":                                                           `"training" is no outcome of a run`,
+		head + "    champion: {metrics: {accuracy: 1}}\n    expect: [{at: 1h}]":                            "champion.version: is missing",
+		"policies: [m.yaml]\ntests:\n  - series: [{metric: accuracy, values: '1 x'}]":                      `3:41: invalid: values: "x" is no value`,
+		"policies: [m.yaml]\ntests:\n  - series: [{metric: accuracy, values: '1 2', counts: '1'}]":         "series[0].counts: has 1 places and values has 2",
+		"policies: [m.yaml]\ntests:\n  - series: [{metric: accuracy, values: '1', count: 2, counts: '1'}]": "series[0].counts: goes without count",
+		"policies: [m.yaml]\ntests:\n  - series: [{metric: accuracy, values: '1', counts: '0.5'}]":         `3:54: invalid: counts: 0.5 is not a whole number`,
+		"policies: [m.yaml]\ntests:\n  - start: yesterday\n    series: [{metric: accuracy, values: '1'}]":  `3:12: invalid: "yesterday" is not a time`,
+		"policies: [m.yaml]\ntests:\n  - series: [{values: '1'}]":                                          "series[0].metric: is missing or empty",
+		"policies: [fleet.yaml]\ntests:\n  - series: [{metric: accuracy, values: '1'}]":                    "more than one model",
+		"policies: [m.yaml, m.yaml]\ntests: [{}]":                                                          "two policies are named",
 		"policies: {": "invalid",
 		"- 1":         "invalid",
 	} {

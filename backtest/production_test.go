@@ -27,23 +27,11 @@ import (
 // stored the events. The runs of both never end.
 func TestBacktestEqualsProduction(t *testing.T) {
 	const models, hours = 150, 60
-	var policies []*policy.Policy
-	for i, retrain := range []string{
-		`{when: "accuracy < 0.8"}`,
-		`{when: "avg(accuracy, \"6h\") < baseline.accuracy - 0.05", for: 2h}`,
-		`{when: "m_of_n(accuracy < 0.8, 2, 4) || quantile(drift_score, 0.9, 12) > 0.7", cooldown: 1h}`,
-		`{when: "stddev(accuracy, 8) > 0.08 && count(drift_score, \"12h\") > 20.0", budget: {runs: 1, per: 1d}}`,
-		`{when: "quorum(2, adwin(accuracy, {grace: 5, clock: 4, baseline: 12}), cusum(accuracy, {baseline: 12, hold: \"9h\"}), page_hinkley(accuracy, {threshold: 0.1}), kswin(drift_score, {window: 12, stat: 4, alpha: 0.1}))"}`,
-		`{when: "worst(accuracy, \"country\", \"12h\", {min_samples: 30}) < 0.8 || worst(accuracy, \"country\", 3) < 0.7", for: 1h}`,
-		`{when: "excess(accuracy, {tolerance: 0.01}) > 40 || new_samples(drift_score) > 500", cooldown: 1h}`,
-	} {
-		policies = append(policies, parsed(t, fmt.Sprintf("name: p%d\nmodels: ['m*%d']\nretrain: %s\ntrain: {trainer: none}\n", i, i, retrain)),
-			parsed(t, fmt.Sprintf("name: q%d\nmodels: ['m*%d']\nretrain: %s\ntrain: {trainer: none}\n", i, i+3, retrain)))
-	}
+	policies := windowed(t)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	events := randomEvents(rand.New(rand.NewPCG(seed, 1)), models, hours)
-	want, got := produced(t, policies, events), replayedDecisions(t, policies, events)
+	want, got := decided(t, produced(t, policies, events)), replayedDecisions(t, policies, events)
 	if len(want) == 0 {
 		t.Fatal("nothing was decided")
 	}
@@ -64,6 +52,54 @@ func TestBacktestEqualsProduction(t *testing.T) {
 	}
 }
 
+// TestProductionBecomesTests makes a test of every fire and every suppression that a running engine came to.
+func TestProductionBecomesTests(t *testing.T) {
+	const models, hours = 40, 60
+	policies := windowed(t)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	e := produced(t, policies, randomEvents(rand.New(rand.NewPCG(seed, 2)), models, hours))
+	n := 0
+	for _, d := range decided(t, e) {
+		if d.Outcome != visutility.Fired && d.Outcome != visutility.Suppressed {
+			continue
+		}
+		n++
+		var made *backtest.DecisionTest
+		eventually(t, "the history to come to the decision", func() (err error) {
+			made, err = e.DecisionTest(t.Context(), d.ID)
+			if err != nil && !errors.Is(err, visutility.ErrUnavailable) {
+				t.Fatal(err)
+			}
+			return err
+		})
+		if !made.Reproduced {
+			t.Errorf("%s of policy %s about %s does not come again:\n%s", d.Outcome, d.Policy, d.Model, made.Test)
+		}
+	}
+	if n == 0 {
+		t.Fatal("nothing was decided")
+	}
+	t.Logf("%d decisions", n)
+}
+
+// windowed are policies whose conditions events alone can change: two for most models.
+func windowed(t *testing.T) (policies []*policy.Policy) {
+	for i, retrain := range []string{
+		`{when: "accuracy < 0.8"}`,
+		`{when: "avg(accuracy, \"6h\") < baseline.accuracy - 0.05", for: 2h}`,
+		`{when: "m_of_n(accuracy < 0.8, 2, 4) || quantile(drift_score, 0.9, 12) > 0.7", cooldown: 1h}`,
+		`{when: "stddev(accuracy, 8) > 0.08 && count(drift_score, \"12h\") > 20.0", budget: {runs: 1, per: 1d}}`,
+		`{when: "quorum(2, adwin(accuracy, {grace: 5, clock: 4, baseline: 12}), cusum(accuracy, {baseline: 12, hold: \"9h\"}), page_hinkley(accuracy, {threshold: 0.1}), kswin(drift_score, {window: 12, stat: 4, alpha: 0.1}))"}`,
+		`{when: "worst(accuracy, \"country\", \"12h\", {min_samples: 30}) < 0.8 || worst(accuracy, \"country\", 3) < 0.7", for: 1h}`,
+		`{when: "excess(accuracy, {tolerance: 0.01}) > 40 || new_samples(drift_score) > 500", cooldown: 1h}`,
+	} {
+		policies = append(policies, parsed(t, fmt.Sprintf("name: p%d\nmodels: ['m*%d']\nretrain: %s\ntrain: {trainer: none}\n", i, i, retrain)),
+			parsed(t, fmt.Sprintf("name: q%d\nmodels: ['m*%d']\nretrain: %s\ntrain: {trainer: none}\n", i, i+3, retrain)))
+	}
+	return policies
+}
+
 func parsed(t *testing.T, src string) *policy.Policy {
 	t.Helper()
 	p, err := policy.Parse("p.yaml", []byte(src))
@@ -71,6 +107,27 @@ func parsed(t *testing.T, src string) *policy.Policy {
 		t.Fatal(err)
 	}
 	return p
+}
+
+func hour(h int) time.Time { return time.Date(2026, 1, 1, h, 0, 0, 0, time.UTC) }
+
+// eventually repeats what may fail at first.
+func eventually(t *testing.T, what string, try func() error) {
+	t.Helper()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	deadline := time.After(30 * time.Second)
+	for {
+		err := try()
+		if err == nil {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-deadline:
+			t.Fatalf("waited in vain for %s: %v", what, err)
+		}
+	}
 }
 
 // randomEvents are scores that wander, in the order of time, with late ones and repeated times in between.
@@ -96,13 +153,13 @@ func randomEvents(rng *rand.Rand, models, hours int) []visutility.Event {
 	return events
 }
 
-// produced are the decisions of an engine that is sent the events.
-func produced(t *testing.T, policies []*policy.Policy, events []visutility.Event) []visutility.Decision {
+// produced is an engine that has folded the events.
+func produced(t *testing.T, policies []*policy.Policy, events []visutility.Event) *engine.Engine {
 	endless := visutility.TrainerFunc(func(ctx context.Context, _ visutility.Job) (visutility.Artifact, error) {
 		<-ctx.Done()
 		return visutility.Artifact{}, context.Cause(ctx)
 	})
-	ctx, stop := context.WithCancel(t.Context())
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	e, err := engine.Open(ctx, engine.Options{
 		Dir: t.TempDir(), Policies: policies, Logger: slog.New(slog.DiscardHandler),
 		Trainers: map[string]visutility.Trainer{"none": endless},
@@ -112,7 +169,7 @@ func produced(t *testing.T, policies []*policy.Policy, events []visutility.Event
 	}
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()
-	defer func() {
+	t.Cleanup(func() {
 		stop()
 		if err := <-done; err != nil {
 			t.Error(err)
@@ -120,7 +177,7 @@ func produced(t *testing.T, policies []*policy.Policy, events []visutility.Event
 		if err := e.Close(); err != nil {
 			t.Error(err)
 		}
-	}()
+	})
 	for chunk := range slices.Chunk(events, 777) {
 		if err := e.Publish(ctx, "", chunk); err != nil {
 			t.Fatal(err)
@@ -135,30 +192,27 @@ func produced(t *testing.T, policies []*policy.Policy, events []visutility.Event
 	if err := e.Publish(ctx, "", last); err != nil {
 		t.Fatal(err)
 	}
-	again := time.NewTicker(10 * time.Millisecond)
-	defer again.Stop()
-	deadline := time.After(30 * time.Second)
 	for _, l := range last {
-		for {
-			if _, err := e.Model(ctx, l.Model); err == nil {
-				break
-			} else if !errors.Is(err, visutility.ErrNotFound) {
+		eventually(t, "the engine to fold the events", func() error {
+			_, err := e.Model(ctx, l.Model)
+			if err != nil && !errors.Is(err, visutility.ErrNotFound) {
 				t.Fatal(err)
 			}
-			select {
-			case <-again.C:
-			case <-deadline:
-				t.Fatal("the engine did not fold the events in time")
-			}
-		}
+			return err
+		})
 	}
-	var all []visutility.Decision
+	return e
+}
+
+// decided are the decisions of an engine.
+func decided(t *testing.T, e *engine.Engine) (all []visutility.Decision) {
+	t.Helper()
 	for cursor, more := "", true; more; more = cursor != "" {
-		var ds []visutility.Decision
-		if ds, cursor, err = e.Store().Decisions(ctx, store.DecisionFilter{Page: store.Page{Limit: 200, Cursor: cursor}}); err != nil {
+		ds, next, err := e.Store().Decisions(t.Context(), store.DecisionFilter{Page: store.Page{Limit: 200, Cursor: cursor}})
+		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, ds...)
+		all, cursor = append(all, ds...), next
 	}
 	return all
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,17 +27,21 @@ type Suite struct {
 	tick  time.Duration
 }
 
+// defaultTick is the server's.
+const defaultTick = 10 * time.Second
+
 // testFile is what a file of tests says.
 type testFile struct {
 	Policies []string   `yaml:"policies"`
 	Interval duration   `yaml:"interval"` // between values; defaults to 1m
-	Tick     duration   `yaml:"tick"`     // defaults to the server's 10s
+	Tick     duration   `yaml:"tick"`     // defaults to defaultTick
 	Tests    []testCase `yaml:"tests"`
 }
 
 // A testCase is one story.
 type testCase struct {
 	Name     string        `yaml:"name"`
+	Start    moment        `yaml:"start"`    // when the story begins; defaults to a midnight
 	Interval duration      `yaml:"interval"` // defaults to the file's
 	Champion *served       `yaml:"champion"` // at the beginning; defaults to none
 	Series   []seriesSpec  `yaml:"series"`
@@ -55,7 +60,8 @@ type seriesSpec struct {
 	Model   string            `yaml:"model"` // defaults to the policy's, if it has one
 	Metric  string            `yaml:"metric"`
 	Values  values            `yaml:"values"`
-	Count   uint64            `yaml:"count"` // samples behind each value; defaults to 1
+	Count   uint64            `yaml:"count"`  // samples behind each value; defaults to 1
+	Counts  counts            `yaml:"counts"` // samples behind each value by itself, instead of Count
 	Version string            `yaml:"version"`
 	Labels  map[string]string `yaml:"labels"`
 }
@@ -82,7 +88,9 @@ type expectation struct {
 // The types below read one word each, and know its place when it is wrong.
 type (
 	duration time.Duration
+	moment   time.Time
 	values   []sample
+	counts   []uint64
 	state    visutility.RunState
 	outcome  visutility.Outcome
 	verdict  visutility.Verdict
@@ -127,6 +135,19 @@ func (d *duration) UnmarshalYAML(n ast.Node) error {
 	return nil
 }
 
+func (m *moment) UnmarshalYAML(n ast.Node) error {
+	s, err := word(n)
+	if err != nil {
+		return err
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil || t.Before(time.Unix(0, 0)) {
+		return fault(n, "%q is not a time since 1970; write it as 2026-01-31T12:00:00Z", s)
+	}
+	*m = moment(t)
+	return nil
+}
+
 func (v *values) UnmarshalYAML(n ast.Node) error {
 	s, err := word(n)
 	if err != nil {
@@ -134,6 +155,32 @@ func (v *values) UnmarshalYAML(n ast.Node) error {
 	}
 	if *v, err = parseValues(s); err != nil {
 		return fault(n, "values: %v", err)
+	}
+	return nil
+}
+
+// maxCount bounds the samples behind a value: numbers above are not all told apart.
+const maxCount = 1 << 53
+
+func (c *counts) UnmarshalYAML(n ast.Node) error {
+	s, err := word(n)
+	if err != nil {
+		return err
+	}
+	all, err := parseValues(s)
+	if err != nil {
+		return fault(n, "counts: %v", err)
+	}
+	*c = make(counts, len(all))
+	for i, x := range all {
+		switch {
+		case x.none:
+			(*c)[i] = 1
+		case x.value < 1 || x.value > maxCount || x.value != math.Trunc(x.value):
+			return fault(n, "counts: %v is not a whole number of samples from 1", x.value)
+		default:
+			(*c)[i] = uint64(x.value)
+		}
 	}
 	return nil
 }
@@ -173,18 +220,24 @@ func ReadTests(file string) (*Suite, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading tests: %w", err)
 	}
+	return parseTests(file, src, func(names []string) (*policy.Set, error) { return readPolicies(filepath.Dir(file), names) })
+}
+
+// parseTests reads the text of a file of tests; policies finds those that it names.
+func parseTests(file string, src []byte, policies func(names []string) (*policy.Set, error)) (*Suite, error) {
 	var f testFile
-	if err := decodeYAML(file, src, &f); err != nil {
+	err := decodeYAML(file, src, &f)
+	if err != nil {
 		return nil, err
 	}
-	s := &Suite{File: file, tests: f.Tests, tick: orDefault(f.Tick, 10*time.Second)}
+	s := &Suite{File: file, tests: f.Tests, tick: orDefault(f.Tick, defaultTick)}
 	if len(f.Policies) == 0 {
 		return nil, invalid(file, "policies", "is missing: name the policy files that are tested")
 	}
 	if len(f.Tests) == 0 {
 		return nil, invalid(file, "tests", "is missing: there is nothing to test")
 	}
-	if s.set, err = readPolicies(filepath.Dir(file), f.Policies); err != nil {
+	if s.set, err = policies(f.Policies); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	alone := only(s.set)
@@ -283,6 +336,10 @@ func (c *testCase) check(model string) (field, message string) {
 			return faults[0].Field, faults[0].Message
 		case len(s.Values) == 0:
 			return at + ".values", "is missing"
+		case len(s.Counts) > 0 && s.Count > 0:
+			return at + ".counts", "goes without count"
+		case len(s.Counts) > 0 && len(s.Counts) != len(s.Values):
+			return at + ".counts", fmt.Sprintf("has %d places and values has %d: one stands for each, _ where there is no value", len(s.Counts), len(s.Values))
 		}
 	}
 	if c.Champion != nil {

@@ -45,6 +45,7 @@ type Engine struct {
 	tracker  *trainer.Tracker
 	pulls    *prometheus.CounterVec
 	replays  chan struct{} // holds a token for each backtest under way
+	testing  chan struct{} // holds a token while a test is made from a decision
 }
 
 // Open opens, or makes, a data directory and restores everything in it. Nothing
@@ -55,7 +56,10 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		return nil, visutility.Invalidf("Dir", "empty", "is missing: the engine needs a data directory")
 	}
 	o.fill()
-	e := &Engine{o: o, log: o.Logger, series: newSeriesSet(o.MaxSeries), replays: make(chan struct{}, maxReplays)}
+	e := &Engine{
+		o: o, log: o.Logger, series: newSeriesSet(o.MaxSeries),
+		replays: make(chan struct{}, maxReplays), testing: make(chan struct{}, 1),
+	}
 	if err := e.open(ctx); err != nil {
 		return nil, errors.Join(err, closeAll(e.closers))
 	}

@@ -161,7 +161,8 @@ type snapshot struct {
 	rows   storage.Querier
 	chunks storage.ChunkQuerier
 	open   []openRows
-	slot   int64 // of the open rows
+	slot   int64    // of the open rows
+	only   []string // the metrics asked for, nil for what the query says
 }
 
 type openRows struct {
@@ -214,27 +215,8 @@ func (s *snapshot) extent(ctx context.Context, q Query) (first, last int64, err 
 			first, last = min(first, 1000*r.second), max(last, 1000*r.second)
 		}
 	}
-	// The chunks say it without being decoded, but for one that is still written to.
-	set := s.chunks.Select(ctx, false, nil, append(q.matchers(), &labels.Matcher{Type: labels.MatchEqual, Name: labelStat, Value: statCount})...)
-	for set.Next() {
-		it := set.At().Iterator(nil)
-		for it.Next() {
-			c := it.At()
-			first = min(first, c.MinTime)
-			if c.MaxTime < math.MaxInt64 {
-				last = max(last, c.MaxTime)
-				continue
-			}
-			values := c.Chunk.Iterator(nil)
-			for values.Next() == chunkenc.ValFloat {
-				last = max(last, values.AtT())
-			}
-		}
-		if err := it.Err(); err != nil {
-			return 0, 0, err
-		}
-	}
-	return first, last, set.Err()
+	err = s.eachChunk(ctx, q, func(from, to int64, _ int) { first, last = min(first, from), max(last, to) })
+	return first, last, err
 }
 
 // read adds the rows up.
@@ -247,6 +229,9 @@ func (s *snapshot) read(ctx context.Context, q Query, sum *summary) error {
 		}
 		one := set.At()
 		key, stat := decode(one.Labels())
+		if !s.wanted(key.Metric) {
+			continue
+		}
 		it = one.Iterator(it)
 		t, err := sum.timeline(key)
 		if err != nil {

@@ -2,6 +2,7 @@ package history
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -52,7 +53,8 @@ type summary struct {
 	origin    int64 // the beginning of the first step
 	step      int64
 	buckets   int
-	limit     int // of timelines
+	limit     int  // of timelines
+	sparse    bool // steps without rows take no memory
 	timelines map[visutility.Series]*timeline
 }
 
@@ -72,6 +74,25 @@ func newSummary(mint, maxt int64, q Query) *summary {
 type timeline struct {
 	origin, step int64
 	buckets      []bucket
+	places       map[int64]int // of the steps in buckets, if the timeline is sparse
+	steps        int
+}
+
+// at is the bucket of the i-th step, nil outside. It is good until the next call.
+func (t *timeline) at(i int64) *bucket {
+	if i < 0 || i >= int64(t.steps) {
+		return nil
+	}
+	if t.places == nil {
+		return &t.buckets[i]
+	}
+	k, ok := t.places[i]
+	if !ok {
+		k = len(t.buckets)
+		t.places[i] = k
+		t.buckets = append(t.buckets, emptyBucket)
+	}
+	return &t.buckets[k]
 }
 
 // A bucket adds up the rows of one step. Parts arrive in any order, except that rows of one second come by their times.
@@ -82,6 +103,8 @@ type bucket struct {
 	set            bool
 }
 
+var emptyBucket = bucket{second: math.MinInt64, min: math.Inf(1), max: math.Inf(-1)}
+
 func (s *summary) timeline(key visutility.Series) (*timeline, error) {
 	key.Model = ""
 	t := s.timelines[key]
@@ -89,9 +112,11 @@ func (s *summary) timeline(key visutility.Series) (*timeline, error) {
 		if len(s.timelines) == s.limit {
 			return nil, visutility.Invalidf("metric", "too_many", "more than %d series match: name a metric, or a higher limit", s.limit)
 		}
-		t = &timeline{s.origin, s.step, make([]bucket, s.buckets)}
-		for i := range t.buckets {
-			t.buckets[i] = bucket{second: math.MinInt64, min: math.Inf(1), max: math.Inf(-1)}
+		t = &timeline{origin: s.origin, step: s.step, steps: s.buckets}
+		if s.sparse {
+			t.places = make(map[int64]int)
+		} else {
+			t.buckets = slices.Repeat([]bucket{emptyBucket}, s.buckets)
 		}
 		s.timelines[key] = t
 	}
@@ -108,11 +133,10 @@ func (b *bucket) setLast(second, slot int64, v float64) {
 
 // addRow adds a row that is not in the database.
 func (t *timeline) addRow(r row, slot int64) {
-	i := floorDiv(1000*r.second-t.origin, t.step)
-	if i < 0 || i >= int64(len(t.buckets)) {
+	b := t.at(floorDiv(1000*r.second-t.origin, t.step))
+	if b == nil {
 		return
 	}
-	b := &t.buckets[i]
 	b.set = true
 	b.min, b.max, b.count = min(b.min, r.min), max(b.max, r.max), b.count+float64(r.count)
 	b.setLast(r.second, slot, r.last)
@@ -126,10 +150,11 @@ func (t *timeline) read(stat string, it chunkenc.Iterator) {
 		at, v := it.At()
 		if at >= end {
 			i := floorDiv(at-t.origin, t.step)
-			if i < 0 || i >= int64(len(t.buckets)) {
+			next := t.at(i)
+			if next == nil {
 				continue
 			}
-			b = &t.buckets[i]
+			b = next
 			b.set = true
 			end = t.origin + (i+1)*t.step
 		}
@@ -168,6 +193,13 @@ func (s *summary) series() []Series {
 }
 
 func (t *timeline) points() []Point {
+	if t.places != nil {
+		points := make([]Point, 0, len(t.buckets))
+		for _, i := range slices.Sorted(maps.Keys(t.places)) {
+			points = append(points, t.point(i, &t.buckets[t.places[i]]))
+		}
+		return points
+	}
 	n := 0
 	for i := range t.buckets {
 		if t.buckets[i].set {
@@ -176,16 +208,18 @@ func (t *timeline) points() []Point {
 	}
 	points := make([]Point, 0, n)
 	for i := range t.buckets {
-		b := &t.buckets[i]
-		if !b.set {
-			continue
+		if b := &t.buckets[i]; b.set {
+			points = append(points, t.point(int64(i), b))
 		}
-		points = append(points, Point{
-			Time: time.UnixMilli(t.origin + int64(i)*t.step).UTC(),
-			Last: b.last, Min: b.min, Max: b.max, Count: wholeCount(b.count),
-		})
 	}
 	return points
+}
+
+func (t *timeline) point(i int64, b *bucket) Point {
+	return Point{
+		Time: time.UnixMilli(t.origin + i*t.step).UTC(),
+		Last: b.last, Min: b.min, Max: b.max, Count: wholeCount(b.count),
+	}
 }
 
 // wholeCount is a sum of counts as an integer, at most MaxInt64.

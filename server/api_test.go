@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/visutility/visutility/backtest"
 	"github.com/visutility/visutility/ingest"
 	"github.com/visutility/visutility/store"
 )
@@ -320,5 +321,26 @@ func TestActions(t *testing.T) {
 	s.post(apiPath+"/models/model-0/pause", `{"by":"`+strings.Repeat("x", maxActionBody)+`"}`, 413)
 	if len(s.acted) != n {
 		t.Errorf("bad requests did something: %v", s.acted[n:])
+	}
+}
+
+// TestDecisionBecomesATest asks for the text, and for what goes with it.
+func TestDecisionBecomesATest(t *testing.T) {
+	s := serve(t)
+	s.decisions[1].By = "ada"
+	status, body, h := s.do(s.request("GET", apiPath+"/decisions/d0/test", ""))
+	if status != 200 || h.Get("Content-Type") != "application/yaml" || body != "# a test\npolicies: [p.yaml]\n" {
+		t.Errorf("status %d, %s: %s", status, h.Get("Content-Type"), body)
+	}
+	all := parse[backtest.DecisionTest](t, s.get(apiPath+"/decisions/d0/test", 200, "Accept", "application/json"))
+	if all.Test != body || len(all.Warnings) != 1 || all.Policies[0].Source != "model: x\n" {
+		t.Errorf("%+v", all)
+	}
+	doc := s.described()
+	holds(t, doc, "get-decision-test", doc.Paths[apiPath+"/decisions/{decision}/test"].Get.Responses["200"].Content["application/json"].Schema,
+		s.get(apiPath+"/decisions/d0/test", 200, "Accept", "application/json"))
+	s.get(apiPath+"/decisions/none/test", 404)
+	if p := parse[Problem](t, s.get(apiPath+"/decisions/d1/test", 422)); p.Detail != "it was made by hand" {
+		t.Errorf("%+v", p)
 	}
 }

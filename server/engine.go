@@ -19,6 +19,7 @@ import (
 type Engine interface {
 	Publish(ctx context.Context, key string, events []visutility.Event) error
 	Explain(ctx context.Context, model string) (trigger.Explanation, error)
+	DecisionTest(ctx context.Context, decision string) (*backtest.DecisionTest, error)
 	Trigger(ctx context.Context, model, policy, by, reason string) (visutility.Decision, error)
 	Pause(ctx context.Context, model, by, reason string) error
 	Resume(ctx context.Context, model, by, reason string) error

@@ -71,6 +71,8 @@ func errorsOf(path string, op *huma.Operation) []int {
 		return append(statuses, http.StatusUnsupportedMediaType, http.StatusTooManyRequests)
 	case op.RequestBody != nil:
 		return append(statuses, http.StatusConflict, http.StatusUnsupportedMediaType)
+	case op.OperationID == "get-decision-test": // not of every decision, nor at once
+		return append(statuses, http.StatusUnprocessableEntity, http.StatusTooManyRequests, http.StatusServiceUnavailable)
 	case op.OperationID == "stream-events", op.OperationID == "get-logs":
 		return append(statuses, http.StatusTooManyRequests)
 	}

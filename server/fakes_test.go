@@ -118,6 +118,23 @@ func (f *fake) Explain(_ context.Context, model string) (trigger.Explanation, er
 	return trigger.Explanation{Model: model, Policies: []trigger.PolicyExplanation{{Policy: "p", Terms: f.decisions[0].Evidence, Guardrails: []trigger.Guardrail{}}}}, nil
 }
 
+func (f *fake) DecisionTest(ctx context.Context, decision string) (*backtest.DecisionTest, error) {
+	d, err := f.Decision(ctx, decision)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		return nil, errors.New("work without a deadline")
+	}
+	if d.By != "" {
+		return nil, fmt.Errorf("%w: it was made by hand", visutility.ErrInvalid)
+	}
+	return &backtest.DecisionTest{
+		Test: "# a test\npolicies: [p.yaml]\n", Warnings: []string{"it is late"},
+		Policies: []backtest.PolicyFile{{File: "p.yaml", Name: "p", Revision: "abc", Source: "model: x\n"}},
+	}, nil
+}
+
 func (f *fake) Trigger(ctx context.Context, model, policy, by, reason string) (visutility.Decision, error) {
 	if err := f.note("trigger %s %s %s %s", model, policy, by, reason); err != nil {
 		return visutility.Decision{}, err

@@ -23,6 +23,7 @@ func (s *server) plain() []plainRoute {
 		{"GET", "/metrics", metrics.ServeHTTP, nil},
 		{"POST", apiPath + "/metrics", s.postMetrics, metricsDoc()},
 		{"GET", apiPath + "/events", s.getEvents, eventsDoc()},
+		{"GET", apiPath + "/decisions/{decision}/test", s.getDecisionTest, decisionTestDoc()},
 		{"GET", apiPath + "/runs/{run}/logs", s.getLogs, logsDoc()},
 		{"POST", apiPath + "/runs/{run}/callback", s.postCallback, callbackDoc()},
 	}...)

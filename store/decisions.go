@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/visutility/visutility"
 )
@@ -126,6 +127,8 @@ type DecisionFilter struct {
 	Model, Policy string
 	Outcome       string // its name, such as "fired"
 	Request       string // that of the [visutility.Control] that asked
+	// Until selects what was decided at that time or before.
+	Until time.Time
 	Page
 }
 
@@ -156,6 +159,9 @@ func (s *Store) Decisions(ctx context.Context, f DecisionFilter) (decisions []vi
 	}
 	if f.Request != "" {
 		q.and(`request = ? AND request <> ''`, clean(f.Request)) // as the partial index has it
+	}
+	if !f.Until.IsZero() {
+		q.and(`time <= ?`, millis(f.Until))
 	}
 	if ok {
 		q.and(`(time, id) < (?, ?)`, before.number, before.id)

@@ -76,6 +76,8 @@ func TestLists(t *testing.T) {
 				{"decisions by outcome", keep(decisions, func(i int) bool { return i%4 == 0 }), f.decisionPages(t, size, DecisionFilter{Outcome: "suppressed"})},
 				{"decisions by request", keep(decisions, func(i int) bool { return i%5 == 2 }), f.decisionPages(t, size, DecisionFilter{Request: "q2"})},
 				{"decisions by all", keep(decisions, func(i int) bool { return i == 12 }), f.decisionPages(t, size, DecisionFilter{Model: "Model_12/ä", Policy: "p0", Outcome: "suppressed", Request: "q2"})},
+				{"decisions until", decisions[25-12:], f.decisionPages(t, size, DecisionFilter{Until: epochTime(3)})},
+				{"runs until", runs[25-12:], f.runPages(t, size, RunFilter{Until: epochTime(3)})},
 				{"runs", runs, f.runPages(t, size, RunFilter{})},
 				{"runs of a model", []string{"r07"}, f.runPages(t, size, RunFilter{Model: "Model_07/ä"})},
 				{"runs by state", keep(runs, func(i int) bool { return i%2 == 0 }), f.runPages(t, size, RunFilter{States: []visutility.RunState{visutility.Succeeded, visutility.Failed}})},

@@ -132,6 +132,8 @@ func (s *Store) Run(ctx context.Context, id string) (visutility.Run, error) {
 type RunFilter struct {
 	Model  string
 	States []visutility.RunState
+	// Until selects what was opened at that time or before.
+	Until time.Time
 	Page
 }
 
@@ -155,6 +157,9 @@ func (s *Store) Runs(ctx context.Context, f RunFilter) (runs []visutility.Run, n
 			states[i] = int(st)
 		}
 		q.and(`state IN (`+strings.TrimSuffix(strings.Repeat("?,", len(states)), ",")+`)`, states...)
+	}
+	if !f.Until.IsZero() {
+		q.and(`created_at <= ?`, millis(f.Until))
 	}
 	if ok {
 		q.and(`(created_at, id) < (?, ?)`, before.number, before.id)

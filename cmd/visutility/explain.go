@@ -11,15 +11,31 @@ import (
 )
 
 func explainCommand() *cobra.Command {
-	var r remote
+	var (
+		r remote
+		t asTest
+	)
 	cmd := &cobra.Command{
 		Use:   "explain MODEL",
 		Short: "Say why a model is, or is not, retraining, with every value that counts",
-		Args:  needs("MODEL"),
+		Long: `Say why a model is, or is not, retraining, with every value that counts.
+
+With --as-test, print a decision of the past as a test for visutility test: what was
+measured before, what became of the runs, and what was decided. So an incident becomes
+a regression test. It is played at once; where it does not give the decision again, its
+comments say what differs and why, and so does the standard error.`,
+		Example: "visutility explain bike-demand\nvisutility explain bike-demand --as-test > bike-demand_test.yaml",
+		Args:    needs("MODEL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := t.check(cmd); err != nil {
+				return err
+			}
 			c, err := r.client(cmd)
 			if err != nil {
 				return err
+			}
+			if t.wanted {
+				return t.print(cmd, &r.output, c, args[0])
 			}
 			raw, err := c.get(cmd.Context(), endpoint("models", args[0], "explain"), nil)
 			if err != nil {
@@ -29,6 +45,7 @@ func explainCommand() *cobra.Command {
 		},
 	}
 	r.printing(cmd)
+	t.flags(cmd)
 	return cmd
 }
 
