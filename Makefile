@@ -12,7 +12,7 @@ RUN     := .run
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/visutility ./cmd/visutility
-	CGO_ENABLED=0 go build -trimpath -o examples/bike-demand/bike-demand ./examples/bike-demand
+	CGO_ENABLED=0 go build -trimpath -o examples/bike-demand/bike-demand ./examples/bike-demand/cmd
 
 run: build
 	@scripts/run $(RUN)

@@ -1,4 +1,4 @@
-package main
+package bikedemand
 
 import (
 	"bufio"
@@ -73,18 +73,18 @@ func openStream(named string, getenv func(string) string) (*Stream, error) {
 		named = getenv("BIKE_DATA")
 	}
 	if named == "generated" {
-		return generate(generatedSeed), nil
+		return Generate(generatedSeed), nil
 	}
 	if named != "" {
-		return readFile(named)
+		return ReadFile(named)
 	}
 	for _, dir := range exampleDirs() {
-		s, err := readFile(filepath.Join(dir, dataFile))
+		s, err := ReadFile(filepath.Join(dir, dataFile))
 		if !errors.Is(err, fs.ErrNotExist) {
 			return s, err
 		}
 	}
-	return generate(generatedSeed), nil
+	return Generate(generatedSeed), nil
 }
 
 // exampleDirs are the folders that may be this example's: the server runs the
@@ -98,7 +98,9 @@ func exampleDirs() []string {
 	return dirs
 }
 
-func readFile(name string) (*Stream, error) {
+// ReadFile reads a stream from a CSV file with the columns of the original, plain or gzipped. What is wrong with it is
+// named by line and column.
+func ReadFile(name string) (*Stream, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("open the data: %w", err)

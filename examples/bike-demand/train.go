@@ -1,4 +1,4 @@
-package main
+package bikedemand
 
 import (
 	"encoding/json"
@@ -34,9 +34,7 @@ type plan struct {
 	from, hold, end time.Time // learn from [from, hold), score on [hold, end), then learn from all
 }
 
-// train is the training program that the policy names. It finds its job in the
-// file named by VISUTILITY_JOB and leaves model.bin, result.json and, as it goes
-// along, progress.json in the directory named by VISUTILITY_OUTPUT.
+// train is the subcommand.
 func train(args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("train", flag.ContinueOnError)
 	flags.SetOutput(stderr)
@@ -44,11 +42,18 @@ func train(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 	if err := parse(flags, args); err != nil {
 		return err
 	}
-	job, out, err := readJob(getenv)
+	stream, err := openStream(*data, getenv)
 	if err != nil {
 		return err
 	}
-	stream, err := openStream(*data, getenv)
+	return Train(stream, getenv, stdout, stderr)
+}
+
+// Train is the training program that the policy names. It finds its job in the
+// file named by VISUTILITY_JOB and leaves model.bin, result.json and, as it goes
+// along, progress.json in the directory named by VISUTILITY_OUTPUT.
+func Train(stream *Stream, getenv func(string) string, stdout, stderr io.Writer) error {
+	job, out, err := readJob(getenv)
 	if err != nil {
 		return err
 	}
@@ -156,17 +161,17 @@ func (p plan) carryOut(s *Stream, champion *Model, report func(float64, string) 
 	if err != nil {
 		return nil, res, err
 	}
-	if res.Metrics[metric], err = twin.score(test); err != nil {
+	if res.Metrics[Metric], err = twin.score(test); err != nil {
 		return nil, res, err
 	}
 	fmt.Fprintf(stdout, "learnt from %s to %s; wmape %.4f on the %d hours up to %s\n",
-		p.from.Format(time.DateOnly), p.hold.Format(time.DateOnly), res.Metrics[metric], len(test), p.end.Format(time.DateOnly))
+		p.from.Format(time.DateOnly), p.hold.Format(time.DateOnly), res.Metrics[Metric], len(test), p.end.Format(time.DateOnly))
 	if champion != nil {
 		score, err := champion.score(test)
 		if err != nil {
 			return nil, res, err
 		}
-		res.ChampionMetrics = map[string]float64{metric: score}
+		res.ChampionMetrics = map[string]float64{Metric: score}
 		fmt.Fprintf(stdout, "the champion, which learnt up to %s: wmape %.4f on the same\n", champion.To.Format(time.DateOnly), score)
 	}
 	model, err := fit(s.Digest, s.Between(p.from, p.end), step("on all hours", treeCount))
