@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/visutility/visutility"
@@ -37,11 +38,22 @@ func Compare(s *Stream, p *policy.Policy, dir string) (o backtest.Options, past 
 		return o, nil, err
 	}
 	champion.URI = (&url.URL{Scheme: "file", Path: filepath.ToSlash(champion.URI)}).String()
+	// One processor is left to whoever else works in this process: the replay, where there is one.
+	free := make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))
+	train := func(ctx context.Context, job visutility.Job) (visutility.Artifact, error) {
+		select {
+		case free <- struct{}{}:
+			defer func() { <-free }()
+			return s.trainHere(job)
+		case <-ctx.Done():
+			return visutility.Artifact{}, context.Cause(ctx)
+		}
+	}
 	return backtest.Options{Policies: []*policy.Policy{p}, Simulate: &backtest.Simulation{
 		Dir:       filepath.Join(dir, "plans"),
 		Champions: map[string]visutility.Version{ModelName: {Artifact: champion, Metrics: champion.Metrics}},
 		Trainer: func(*policy.Policy) (visutility.Trainer, error) {
-			return visutility.TrainerFunc(s.trainHere), nil
+			return visutility.TrainerFunc(train), nil
 		},
 		Score: func(_ context.Context, _ *policy.Policy, v visutility.Version, span visutility.Window) (*backtest.Data, error) {
 			m, err := loadArtifact(v.Artifact)
@@ -73,11 +85,8 @@ func (s *Stream) scores(m *Model, like visutility.Event, from, to time.Time) (*b
 }
 
 // trainHere runs the training program in this process.
-func (s *Stream) trainHere(ctx context.Context, job visutility.Job) (a visutility.Artifact, err error) {
+func (s *Stream) trainHere(job visutility.Job) (a visutility.Artifact, err error) {
 	out, file := filepath.Join(job.Dir, "output"), filepath.Join(job.Dir, "job.json")
-	if err := ctx.Err(); err != nil {
-		return a, err
-	}
 	if err := os.MkdirAll(out, 0o700); err != nil {
 		return a, fmt.Errorf("make the output directory: %w", err)
 	}

@@ -65,6 +65,16 @@ func (s *Stream) Between(from, to time.Time) []Hour {
 	return s.Hours[i:max(i, at(to))]
 }
 
+// Cut returns the stream up to the end of so many weeks after those of the first training; all of it for 0. It remains
+// another stream than the whole: models of one are not for the other.
+func (s *Stream) Cut(weeks int) *Stream {
+	end := s.Start().Add(time.Duration(firstWeeks+weeks) * week)
+	if weeks == 0 || !end.Before(s.End()) {
+		return s
+	}
+	return newStream(s.Source, s.Between(s.Start(), end))
+}
+
 // openStream finds the data: the named file, else that of BIKE_DATA, else the
 // real file where it is at hand, else a generated stream. A file that is named
 // and missing is an error; "generated" asks for the generated one.

@@ -105,8 +105,7 @@ func TestScoreRefuses(t *testing.T) {
 // A simulated backtest over the first weeks of the growth: the policy of the example pays, and so do schedules.
 func TestSimulatedBacktestOnTheGeneratedStream(t *testing.T) {
 	const weeks = 12
-	s := Generate(generatedSeed)
-	s.Hours = s.Between(s.Start(), s.Start().Add((firstWeeks+weeks)*week))
+	s := Generate(generatedSeed).Cut(weeks)
 	p, err := policy.Parse("bike-demand.yaml", policyFile)
 	if err != nil {
 		t.Fatal(err)

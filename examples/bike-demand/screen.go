@@ -119,9 +119,9 @@ func (s *Screen) Week(w Week) {
 	switch run := w.Run; {
 	case run.ID == "":
 	case Serves(run):
-		note = fmt.Sprintf("retrained: %s serves, %s", run.Version, Comparison(run))
+		note = fmt.Sprintf("retrained: %s serves, %s", run.Version, comparison(run))
 	case run.State == visutility.Rejected:
-		note = "retrained: rejected, " + Comparison(run)
+		note = "retrained: rejected, " + comparison(run)
 	default:
 		note = fmt.Sprintf("retraining %s: %s", run.State, Why(run))
 	}
@@ -137,8 +137,8 @@ func Serves(r visutility.Run) bool {
 	return r.State == visutility.Succeeded || r.State == visutility.Watching
 }
 
-// Comparison says what challenger and champion scored on the same hours.
-func Comparison(r visutility.Run) string {
+// comparison says what challenger and champion scored on the same hours.
+func comparison(r visutility.Run) string {
 	if r.Artifact == nil {
 		return Why(r)
 	}
@@ -165,12 +165,7 @@ func Why(r visutility.Run) string {
 func (t tally) sumUp(s *Screen) {
 	if t.weeks > 0 {
 		n := float64(t.weeks)
-		s.Say("")
-		weeks := "weeks"
-		if t.weeks == 1 {
-			weeks = "week"
-		}
-		s.Say(fmt.Sprintf("%d %s, mean weekly WMAPE", t.weeks, weeks))
+		s.Say(fmt.Sprintf("\n%s, mean weekly WMAPE", t.played()))
 		s.Say(fmt.Sprintf("  as played        %5.1f %%  %s  %s", 100*t.live/n, s.Paint(Calm, s.Bar(t.live/n)), t.runs()))
 		s.Say(fmt.Sprintf("  never retrained  %5.1f %%  %s", 100*t.never/n, s.Paint(Alarm, s.Bar(t.never/n))))
 	}
@@ -191,4 +186,20 @@ func (t tally) runs() string {
 		text += fmt.Sprintf(", %d failed", t.failed)
 	}
 	return text
+}
+
+func (t tally) played() string {
+	if t.weeks == 1 {
+		return "1 week"
+	}
+	return fmt.Sprintf("%d weeks", t.weeks)
+}
+
+// Summary says in a line what came of the weeks that were played.
+func (p *Player) Summary() string {
+	t := p.tally
+	if t.weeks == 0 {
+		return "no week was left to play"
+	}
+	return fmt.Sprintf("played %s: mean error %.1f %%, %s", t.played(), 100*t.live/float64(t.weeks), t.runs())
 }
