@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/visutility/visutility"
 	"github.com/visutility/visutility/backtest"
 	"github.com/visutility/visutility/engine"
 	bikedemand "github.com/visutility/visutility/examples/bike-demand"
@@ -144,8 +145,13 @@ func (d *demo) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	d.server = serving{dir: dir, policies: p.Dir, logLevel: choiceValue{value: "error"}}
-	logger := d.server.logger(cmd.ErrOrStderr())
+	d.server = serving{dir: dir, policies: p.Dir, logLevel: choiceValue{value: "warn"}}
+	log, err := os.OpenFile(filepath.Join(dir, "demo.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644) // the terminal is for the story
+	if err != nil {
+		return fmt.Errorf("opening the log: %w", err)
+	}
+	defer log.Close()
+	logger := d.server.logger(log)
 	e, handler, err := d.server.open(cmd.Context(), ln.Addr(), "", nil, logger)
 	if err != nil {
 		return err
@@ -300,15 +306,17 @@ func endTrainings(e *engine.Engine) error {
 	}
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for asked := false; ; asked = true {
+	for asked := false; ; {
 		runs, _, err := e.Store().Runs(ctx, store.RunFilter{Model: bikedemand.ModelName, Page: store.Page{Limit: 1}}) // a model has one at a time
 		if err != nil || len(runs) == 0 || runs[0].State.Ended() {
 			return err
 		}
 		if !asked {
-			if _, err := e.Cancel(ctx, runs[0].ID, demoBy); err != nil {
+			_, err := e.Cancel(ctx, runs[0].ID, demoBy)
+			if err != nil && !errors.Is(err, visutility.ErrConflict) { // that is: about to end by itself
 				return fmt.Errorf("stopping a training: %w", err)
 			}
+			asked = err == nil
 		}
 		select {
 		case <-tick.C:

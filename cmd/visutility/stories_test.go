@@ -43,6 +43,7 @@ func TestMain(m *testing.M) {
 //	wait-for-file FILE [REGEXP]          wait until there is such a file, with such a text in it
 //	history FILE DAYS CORRELATION        write hourly scores of the model "demo", noise that remembers; hours 500 to 519
 //	                                     are an incident
+//	no-process TEXT           wait until no process has the text in its command line
 //	post PATH FILE [NAME: VALUE…]        POST a file to the API; status and body are the output
 func TestStories(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -60,6 +61,7 @@ func TestStories(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"start": start, "stop": stop, "json": checkJSON, "json-env": jsonEnv,
 			"history": wellHistory, "wait-for": waitFor, "wait-for-file": waitForFile, "post": post,
+			"no-process": noProcess,
 		},
 	})
 }
@@ -158,6 +160,20 @@ func waitForFile(ts *testscript.TestScript, _ bool, args []string) {
 	poll(ts, strings.Join(args, " "), func() bool {
 		b, err := os.ReadFile(ts.MkAbs(args[0]))
 		return err == nil && want.Match(b)
+	})
+}
+
+// noProcess waits for the end of what was started: it looks at Linux' list of processes.
+func noProcess(ts *testscript.TestScript, _ bool, args []string) {
+	poll(ts, "the end of all processes of "+args[0], func() bool {
+		lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+		ts.Check(err)
+		for _, file := range lines {
+			if line, err := os.ReadFile(file); err == nil && bytes.Contains(line, []byte(args[0])) {
+				return false
+			}
+		}
+		return true
 	})
 }
 
