@@ -1,4 +1,4 @@
-# make run    build, start the server and play the bike-demand stream through it
+# make run    build and start the demo: visutility demo
 # make test   set up, lint and run every test, with the race detector
 # make interop  the senders that PyPI has, in a virtual environment of their own
 # make bench  every figure of docs/benchmarks.md
@@ -6,7 +6,6 @@
 SHELL   := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
-RUN     := .run
 
 .PHONY: build run test lint setup race interop bench fuzz proto clean
 
@@ -15,7 +14,7 @@ build:
 	CGO_ENABLED=0 go build -trimpath -o examples/bike-demand/bike-demand ./examples/bike-demand/cmd
 
 run: build
-	@scripts/run $(RUN)
+	@scripts/run
 
 # What the tests need beside Go: a C compiler for the race detector, a PostgreSQL server, Prometheus and its Alertmanager.
 setup:
@@ -45,4 +44,4 @@ proto:
 	go generate ./bus/...
 
 clean:
-	rm -rf bin $(RUN) examples/bike-demand/bike-demand
+	rm -rf bin examples/bike-demand/bike-demand

@@ -37,6 +37,7 @@ type demo struct {
 	seed             uint64
 	weeks            int
 	speed            float64
+	trainTime        spanValue
 	once             bool
 
 	stream *bikedemand.Stream
@@ -46,7 +47,7 @@ type demo struct {
 }
 
 func demoCommand() *cobra.Command {
-	var d demo
+	d := demo{trainTime: spanValue(3 * time.Second)}
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Watch the loop close: a model goes wrong, and is retrained",
@@ -66,6 +67,7 @@ visutility demo --csv hour.csv --data ./demo`,
 	f.StringVar(&d.dir, "data", "", "keep everything in this directory, and go on from there the next time (default: a temporary one)")
 	f.StringVar(&d.listen, "listen", defaultServer, "the address to listen on; without the flag a free port is taken where that one is not")
 	f.Float64Var(&d.speed, "speed", 2, "weeks a second; 0 for as fast as it goes")
+	f.Var(&d.trainTime, "train-time", "how long a training lasts at least, so that it can be watched; with --speed 0 no longer than it needs")
 	f.BoolVar(&d.once, "once", false, "end after the comparison, instead of serving on")
 	cmd.AddCommand(demoTrainCommand())
 	return cmd
@@ -242,6 +244,11 @@ func (d *demo) writePolicy(dir string) (*policy.Policy, error) {
 	}
 	if err := writeFile(file, src); err != nil {
 		return nil, err
+	}
+	if d.speed > 0 { // by the environment: a policy that is kept does not change with the speed
+		if err := os.Setenv(bikedemand.TrainTime, time.Duration(d.trainTime).String()); err != nil {
+			return nil, err
+		}
 	}
 	return policy.Parse(file, src)
 }

@@ -46,7 +46,7 @@ func (s *demoScreen) Training(run visutility.Run, idle string) {
 	if idle == "" {
 		idle = run.Message
 	}
-	s.Move(fmt.Sprintf("%-12s%-10s  %s %3.0f %%  %s", "", run.State, s.Bar(run.Progress), 100*run.Progress, idle))
+	s.Move(fmt.Sprintf("%-12s%-11s %s %3.0f %%  %s", "", run.State, s.Bar(run.Progress), 100*run.Progress, idle))
 }
 
 // Week says what came of the run that the week led to, if any.
@@ -55,7 +55,7 @@ func (s *demoScreen) Week(w bikedemand.Week) {
 	run := w.Run
 	switch {
 	case run.ID == "" && w.Held != "":
-		s.Say(fmt.Sprintf("%s  %-10s  %s", day(w.End), "no run", w.Held))
+		s.Say(fmt.Sprintf("%s  %-11s %s", day(w.End), "no run", w.Held))
 		return
 	case run.ID == "":
 		return
@@ -68,7 +68,7 @@ func (s *demoScreen) Week(w bikedemand.Week) {
 	}
 	switch {
 	case bikedemand.Serves(run):
-		s.step(s.Paint(bikedemand.Calm, fmt.Sprintf("%-10s", "promoted")), fmt.Sprintf("%s takes over from %s", run.Version, run.Champion))
+		s.step(s.Paint(bikedemand.Calm, fmt.Sprintf("%-11s", "promoted")), fmt.Sprintf("%s takes over from %s", run.Version, run.Champion))
 	case run.State == visutility.Rejected:
 		s.step("rejected", run.Champion+" goes on")
 	default:
@@ -77,7 +77,7 @@ func (s *demoScreen) Week(w bikedemand.Week) {
 }
 
 // step is a line on something that a week led to.
-func (s *demoScreen) step(what, note string) { s.Say(fmt.Sprintf("%-12s%-10s  %s", "", what, note)) }
+func (s *demoScreen) step(what, note string) { s.Say(fmt.Sprintf("%-12s%-11s %s", "", what, note)) }
 
 // announce says where the page is, and what is played.
 func (d *demo) announce(w io.Writer, p *policy.Policy, addr net.Addr) error {
@@ -164,7 +164,7 @@ func (d *demo) sumUp(w io.Writer, s *demoScreen, r *backtest.Report, addr net.Ad
 	}
 	out.line("")
 	out.table([]string{"RETRAINED BY", "MEAN ERROR", "", "RUNS", "PROMOTED", "REJECTED"}, rows)
-	out.line("%s", faintStyle.Render(fmt.Sprintf("each of these %s was carried out: no figure is an estimate", plural(trainings, "training"))))
+	out.line("%s", faintStyle.Render(fmt.Sprintf("each of these %s was carried out; one still under way at the end is neither promoted nor rejected", plural(trainings, "training"))))
 	out.line("\n%s", headStyle.Render("next"))
 	where := ""
 	if addr.String() != defaultServer {

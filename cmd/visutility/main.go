@@ -1,7 +1,7 @@
 // Command visutility watches the quality of models in production and retrains
 // the ones that need it.
 //
-// It is one binary: `visutility serve` is the server, everything else talks to
+// It is one binary: `visutility serve` is the server, `visutility demo` has one, everything else talks to
 // a server over its REST API, or works offline (lint, test, backtest). Each subcommand has a
 // file of its name. What they share:
 //

@@ -13,7 +13,7 @@ var policyFile []byte
 // commandLines are how the example's policy trains.
 var commandLines = []byte("  run: ./bike-demand train\n  env: [BIKE_DATA] # of the server's variables the training program sees no other\n")
 
-// Policy returns the example's policy with another training command.
+// Policy returns the example's policy with another training command, which is told of [TrainTime].
 func Policy(argv []string) ([]byte, error) {
 	run, err := json.Marshal(argv) // which is YAML, too
 	if err != nil {
@@ -23,5 +23,5 @@ func Policy(argv []string) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("bike-demand.yaml does not train with %q", commandLines)
 	}
-	return fmt.Appendf(nil, "%s  run: %s\n%s", before, run, after), nil
+	return fmt.Appendf(nil, "%s  run: %s\n  env: [%s]\n%s", before, run, TrainTime, after), nil
 }

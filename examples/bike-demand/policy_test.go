@@ -33,7 +33,7 @@ func TestThePolicyTrainsWithAnotherCommandAndIsOtherwiseTheSame(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, src)
 	}
-	if !slices.Equal(p.Train.Run, argv) || len(p.Train.Env) > 0 {
+	if !slices.Equal(p.Train.Run, argv) || !slices.Equal(p.Train.Env, []string{TrainTime}) {
 		t.Errorf("it trains with %q and %q", p.Train.Run, p.Train.Env)
 	}
 	first, err := policy.Parse("bike-demand.yaml", policyFile)

@@ -181,7 +181,11 @@ func (t tally) sumUp(s *Screen) {
 }
 
 func (t tally) runs() string {
-	text := fmt.Sprintf("%d retrainings: %d promoted, %d rejected", t.promoted+t.rejected+t.failed, t.promoted, t.rejected)
+	text := "1 retraining"
+	if n := t.promoted + t.rejected + t.failed; n != 1 {
+		text = fmt.Sprintf("%d retrainings", n)
+	}
+	text += fmt.Sprintf(": %d promoted, %d rejected", t.promoted, t.rejected)
 	if t.failed > 0 {
 		text += fmt.Sprintf(", %d failed", t.failed)
 	}

@@ -6,8 +6,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/visutility/visutility"
@@ -244,4 +246,27 @@ func simulate(t *testing.T, s *Stream) simulation {
 	sim.never /= float64(len(sim.weekly))
 	sim.live /= float64(len(sim.weekly))
 	return sim
+}
+
+// A training that is to be watched takes its time, and says at each moment no more than it should have done by then.
+func TestATrainingThatIsWatchedLasts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		var said []time.Duration
+		report := slowly(3*time.Second, func(float64, string) error {
+			said = append(said, time.Since(begun))
+			return nil
+		})
+		for _, fraction := range []float64{0.1, 0.5, 1} {
+			if err := report(fraction, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if want := []time.Duration{0, 300 * time.Millisecond, 1500 * time.Millisecond}; !slices.Equal(said, want) || time.Since(begun) != 3*time.Second {
+			t.Errorf("it reported at %v, want %v, and ended after %v", said, want, time.Since(begun))
+		}
+		if err := slowly(time.Hour, func(float64, string) error { return io.ErrShortWrite })(1, ""); err != io.ErrShortWrite {
+			t.Errorf("error %v", err)
+		}
+	})
 }
