@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -122,6 +123,10 @@ func demoTrainCommand() *cobra.Command {
 }
 
 func (d *demo) run(cmd *cobra.Command) (err error) {
+	// Whoever closes the terminal, or the pipe, wants nothing to be left behind either.
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP, syscall.SIGPIPE)
+	defer stop()
+	cmd.SetContext(ctx)
 	if err := d.check(cmd); err != nil {
 		return err
 	}
@@ -155,26 +160,38 @@ func (d *demo) run(cmd *cobra.Command) (err error) {
 	defer log.Close()
 	logger := d.server.logger(log)
 	e, handler, err := d.server.open(cmd.Context(), ln.Addr(), "", nil, logger)
-	if err != nil {
+	if cmd.Context().Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
+	return d.play(cmd, e, p, ln, func(ctx context.Context) error {
+		return serveUntil(ctx, e, handler, takeNothing, ln, logger)
+	})
+}
 
+// play shows the demo while serve serves, and ends both.
+func (d *demo) play(cmd *cobra.Command, e *engine.Engine, p *policy.Policy, ln net.Listener, serve func(context.Context) error) (err error) {
 	serveCtx, stopServing := context.WithCancel(context.WithoutCancel(cmd.Context()))
 	defer stopServing()
 	showCtx, stopShow := context.WithCancelCause(cmd.Context())
 	defer stopShow(nil)
 	served := make(chan error, 1)
 	go func() {
-		err := serveUntil(serveCtx, e, handler, takeNothing, ln, logger)
-		stopShow(err)
+		err := serve(serveCtx)
 		served <- err
+		stopShow(err)
 	}()
 	err = d.show(showCtx, cmd, e, p, ln.Addr())
-	if cmd.Context().Err() != nil {
-		err = nil // an interrupt is the way to end it
+	switch {
+	case len(served) > 0:
+		return <-served // which is why the show ended
+	case cmd.Context().Err() != nil: // an interrupt is the way to end it
+		err = endTrainings(e)
+	case err != nil:
+		err = errors.Join(err, endTrainings(e))
 	}
-	err = errors.Join(err, endTrainings(e))
 	stopServing()
 	return errors.Join(err, <-served)
 }
@@ -298,7 +315,7 @@ func (d *demo) show(ctx context.Context, cmd *cobra.Command, e *engine.Engine, p
 // left says what of the demo remains.
 func (d *demo) left() string {
 	if d.dir != "" {
-		return "and kept in " + d.dir
+		return "and kept in " + d.dir + ", with " + bikedemand.ModelName + " paused"
 	}
 	return "and nothing of it is left"
 }
