@@ -1,5 +1,5 @@
 # make build  the web page, where there is Node, and the programs
-# make run    build, start the server and play the bike-demand stream through it
+# make run    build and start the demo: visutility demo
 # make test   set up, lint and run every test, with the race detector
 # make interop  the senders that PyPI has, in a virtual environment of their own
 # make python   the Python client: types and tests, in another
@@ -9,7 +9,6 @@
 SHELL   := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
-RUN     := .run
 
 # The web page is built where there is npm. Without it the program says how to get the page.
 PAGE         := $(if $(shell command -v npm),ui/dist/index.html)
@@ -19,7 +18,7 @@ PAGE_SOURCES := $(shell git ls-files ui/src ui/index.html ui/package.json 'ui/*.
 
 build: $(PAGE)
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/visutility ./cmd/visutility
-	CGO_ENABLED=0 go build -trimpath -o examples/bike-demand/bike-demand ./examples/bike-demand
+	CGO_ENABLED=0 go build -trimpath -o examples/bike-demand/bike-demand ./examples/bike-demand/cmd
 
 ui/dist/index.html: $(PAGE_SOURCES) ui/node_modules
 	cd ui && npm run --silent build -- --logLevel error
@@ -29,7 +28,7 @@ ui/node_modules: ui/package-lock.json
 	@touch $@
 
 run: build
-	@scripts/run $(RUN)
+	@scripts/run
 
 # What the tests need beside Go: a C compiler for the race detector, a PostgreSQL server, Prometheus and its Alertmanager, Node and Chromium.
 setup:
@@ -76,4 +75,4 @@ proto:
 	go generate ./bus/...
 
 clean:
-	rm -rf bin ui/dist ui/node_modules $(RUN) examples/bike-demand/bike-demand
+	rm -rf bin ui/dist ui/node_modules examples/bike-demand/bike-demand

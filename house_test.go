@@ -38,7 +38,9 @@ var floors = map[string]int{
 }
 
 // sideways are the few imports of a neighbour on the same floor that have a reason.
-var sideways = map[[2]string]string{}
+var sideways = map[[2]string]string{
+	{"cmd", "examples"}: "the demo of the main program plays the bike-demand example",
+}
 
 type goPackage struct {
 	ImportPath string

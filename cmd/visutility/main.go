@@ -1,7 +1,7 @@
 // Command visutility watches the quality of models in production and retrains
 // the ones that need it.
 //
-// It is one binary: `visutility serve` is the server, everything else talks to
+// It is one binary: `visutility serve` is the server, `visutility demo` has one, everything else talks to
 // a server over its REST API, or works offline (lint, test, backtest). Each subcommand has a
 // file of its name. What they share:
 //
@@ -64,7 +64,8 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "visutility",
 		Short: "Watches the quality of models in production and retrains the ones that need it",
-		Example: `visutility serve --policies ./policies
+		Example: `visutility demo
+visutility serve --policies ./policies
 visutility publish bike-demand wmape 0.34
 visutility explain bike-demand`,
 		Args:                       knownCommand,
@@ -92,7 +93,7 @@ visutility explain bike-demand`,
 		}
 		root.AddCommand(commands...)
 	}
-	add(groupServe, serveCommand(), publishCommand())
+	add(groupServe, demoCommand(), serveCommand(), publishCommand())
 	add(groupTry, lintCommand(), testCommand(), backtestCommand(), tuneCommand(), calibrateCommand())
 	add(groupLook, modelsCommand(), explainCommand(), policiesCommand(), decisionsCommand(), runsCommand(), logsCommand(), versionsCommand(), eventsCommand())
 	add(groupAct, triggerCommand(), approveCommand(), cancelCommand(), promoteCommand(), rollbackCommand(), pauseCommand(), resumeCommand())

@@ -109,30 +109,13 @@ func (s *serving) run(cmd *cobra.Command) (err error) {
 	}
 	defer ln.Close() // again, where the HTTP server never took it over
 	logger := s.logger(cmd.ErrOrStderr())
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	options, err := s.options(ln.Addr(), token, mapping, logger, registry)
+	e, handler, err := s.open(ctx, ln.Addr(), token, mapping, logger)
 	if err != nil {
 		return err
-	}
-	e, err := engine.Open(ctx, options)
-	if err != nil {
-		return fmt.Errorf("opening the data directory: %w", err)
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
-
 	b := buildVersion(debug.ReadBuildInfo())
-	handler, err := server.New(server.Options{
-		Engine: e, Store: e.Store(), History: e.History(), Token: token, AllowedHosts: s.allowHosts, Mapping: mapping,
-		Version: b.Version, Revision: b.Revision, UI: ui.FS(), Logger: logger, Registry: registry,
-	})
-	if err != nil {
-		return err
-	}
-	take := func(ctx context.Context) error {
-		<-ctx.Done()
-		return nil
-	}
+	take := takeNothing
 	var port net.Addr
 	if s.natsListen != "" {
 		var nc *nats.Conn
@@ -146,6 +129,29 @@ func (s *serving) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	return serveUntil(ctx, e, handler, take, ln, logger)
+}
+
+// open opens the data directory and makes the handler that serves it. The caller closes the engine.
+func (s *serving) open(ctx context.Context, addr net.Addr, token string, mapping *ingest.Mapping, logger *slog.Logger) (*engine.Engine, *server.Server, error) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	options, err := s.options(addr, token, mapping, logger, registry)
+	if err != nil {
+		return nil, nil, err
+	}
+	e, err := engine.Open(ctx, options)
+	if err != nil {
+		return nil, nil, fmt.Errorf("opening the data directory: %w", err)
+	}
+	b := buildVersion(debug.ReadBuildInfo())
+	handler, err := server.New(server.Options{
+		Engine: e, Store: e.Store(), History: e.History(), Token: token, AllowedHosts: s.allowHosts, Mapping: mapping,
+		Version: b.Version, Revision: b.Revision, UI: ui.FS(), Logger: logger, Registry: registry,
+	})
+	if err != nil {
+		return nil, nil, errors.Join(err, e.Close())
+	}
+	return e, handler, nil
 }
 
 // check refuses what would be unsafe and returns the token, "" for none.
@@ -350,6 +356,12 @@ func (s *serving) writeAddr(addr net.Addr) error {
 	if err := os.Rename(temp, s.addrFile); err != nil {
 		return fmt.Errorf("writing the address: %w", err)
 	}
+	return nil
+}
+
+// takeNothing is the intake of a server without a NATS port.
+func takeNothing(ctx context.Context) error {
+	<-ctx.Done()
 	return nil
 }
 

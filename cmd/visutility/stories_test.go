@@ -36,13 +36,14 @@ func TestMain(m *testing.M) {
 //
 //	start [flags]             the server, on a free port, with ./data and ./policies, in the background;
 //	                          its address goes to VISUTILITY_SERVER
-//	stop [terminate|kill]     end it by a signal (interrupt) and wait for it
+//	end [terminate|kill]      end it by a signal (interrupt) and wait for it
 //	json PATH OP VALUE        check the last output: OP is ==, != or ~ (a regular expression)
 //	json-env NAME PATH        keep a value of the last output
 //	wait-for PATH OP VALUE -- COMMAND…   repeat a command until its output has that value
 //	wait-for-file FILE [REGEXP]          wait until there is such a file, with such a text in it
 //	history FILE DAYS CORRELATION        write hourly scores of the model "demo", noise that remembers; hours 500 to 519
 //	                                     are an incident
+//	no-process TEXT           wait until no process has the text in its command line or environment
 //	post PATH FILE [NAME: VALUE…]        POST a file to the API; status and body are the output
 func TestStories(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -63,8 +64,9 @@ func TestStories(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"start": start, "stop": stop, "json": checkJSON, "json-env": jsonEnv,
+			"start": start, "end": end, "json": checkJSON, "json-env": jsonEnv,
 			"history": wellHistory, "wait-for": waitFor, "wait-for-file": waitForFile, "post": post,
+			"no-process": noProcess,
 		},
 	})
 }
@@ -120,8 +122,8 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// stop ends the server and checks that it ended well; killed it need not.
-func stop(ts *testscript.TestScript, _ bool, args []string) {
+// end ends the server (testscript has a stop of its own, which ends the story) and checks that it ended well; killed it need not.
+func end(ts *testscript.TestScript, _ bool, args []string) {
 	r := ts.Value(runningKey{}).(*running)
 	cmd := r.cmd
 	r.cmd = nil
@@ -163,6 +165,22 @@ func waitForFile(ts *testscript.TestScript, _ bool, args []string) {
 	poll(ts, strings.Join(args, " "), func() bool {
 		b, err := os.ReadFile(ts.MkAbs(args[0]))
 		return err == nil && want.Match(b)
+	})
+}
+
+// noProcess waits for the end of what was started: it looks at Linux' list of processes.
+func noProcess(ts *testscript.TestScript, _ bool, args []string) {
+	poll(ts, "the end of all processes of "+args[0], func() bool {
+		dirs, err := filepath.Glob("/proc/[0-9]*")
+		ts.Check(err)
+		for _, dir := range dirs {
+			line, _ := os.ReadFile(filepath.Join(dir, "cmdline")) // of other people's, and of those that ended, there is nothing to see
+			vars, _ := os.ReadFile(filepath.Join(dir, "environ"))
+			if bytes.Contains(append(line, vars...), []byte(args[0])) {
+				return false
+			}
+		}
+		return true
 	})
 }
 

@@ -1,4 +1,4 @@
-package main
+package bikedemand
 
 import (
 	"math"
@@ -92,7 +92,7 @@ func TestBrokenTreesAreRefused(t *testing.T) {
 }
 
 func TestModelFile(t *testing.T) {
-	s := generate(generatedSeed)
+	s := Generate(generatedSeed)
 	hours := s.Hours[:24*28]
 	m, err := fit(s.Digest, hours, unobserved)
 	if err != nil {
@@ -125,7 +125,7 @@ func TestModelFile(t *testing.T) {
 }
 
 func BenchmarkFit26Weeks(b *testing.B) {
-	s := generate(generatedSeed)
+	s := Generate(generatedSeed)
 	for b.Loop() {
 		if _, err := fit(s.Digest, s.Hours[:trainWeeks*7*24], unobserved); err != nil {
 			b.Fatal(err)

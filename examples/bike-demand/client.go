@@ -1,4 +1,4 @@
-package main
+package bikedemand
 
 import (
 	"bytes"
@@ -65,7 +65,7 @@ type modelView struct {
 // seen is the time of the newest event of the replay's metric, zero for none.
 func (m *modelView) seen() time.Time {
 	for _, x := range m.Metrics {
-		if x.Name == metric {
+		if x.Name == Metric {
 			return x.LastTime
 		}
 	}
@@ -112,19 +112,23 @@ func (x *explanation) heldBack() string {
 }
 
 func (c *client) explain(ctx context.Context) (x explanation, err error) {
-	return x, c.call(ctx, http.MethodGet, "/api/v1/models/"+modelName+"/explain", "", nil, &x)
+	return x, c.call(ctx, http.MethodGet, "/api/v1/models/"+ModelName+"/explain", "", nil, &x)
 }
 
 func (c *client) model(ctx context.Context) (m modelView, err error) {
-	return m, c.call(ctx, http.MethodGet, "/api/v1/models/"+modelName, "", nil, &m)
+	return m, c.call(ctx, http.MethodGet, "/api/v1/models/"+ModelName, "", nil, &m)
 }
 
 func (c *client) champion(ctx context.Context) (v visutility.Version, err error) {
-	return v, c.call(ctx, http.MethodGet, "/api/v1/models/"+modelName+"/versions/"+visutility.Champion, "", nil, &v)
+	return v, c.call(ctx, http.MethodGet, "/api/v1/models/"+ModelName+"/versions/"+visutility.Champion, "", nil, &v)
 }
 
 func (c *client) run(ctx context.Context, id string) (r visutility.Run, err error) {
 	return r, c.call(ctx, http.MethodGet, "/api/v1/runs/"+url.PathEscape(id), "", nil, &r)
+}
+
+func (c *client) decision(ctx context.Context, id string) (d visutility.Decision, err error) {
+	return d, c.call(ctx, http.MethodGet, "/api/v1/decisions/"+url.PathEscape(id), "", nil, &d)
 }
 
 // newestRun is the model's newest run, the zero Run for none.
@@ -132,7 +136,7 @@ func (c *client) newestRun(ctx context.Context) (r visutility.Run, err error) {
 	var list struct {
 		Items []visutility.Run `json:"items"`
 	}
-	err = c.call(ctx, http.MethodGet, "/api/v1/runs?limit=1&model="+modelName, "", nil, &list)
+	err = c.call(ctx, http.MethodGet, "/api/v1/runs?limit=1&model="+ModelName, "", nil, &list)
 	if len(list.Items) > 0 {
 		r = list.Items[0]
 	}
@@ -145,7 +149,7 @@ func (c *client) trigger(ctx context.Context, reason string) (visutility.Run, er
 		Run visutility.Run `json:"run"`
 	}
 	body := map[string]string{"reason": reason, "by": "bike-demand replay"}
-	err := c.call(ctx, http.MethodPost, "/api/v1/models/"+modelName+"/trigger", "", body, &answer)
+	err := c.call(ctx, http.MethodPost, "/api/v1/models/"+ModelName+"/trigger", "", body, &answer)
 	return answer.Run, err
 }
 

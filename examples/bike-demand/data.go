@@ -1,4 +1,4 @@
-package main
+package bikedemand
 
 import (
 	"bufio"
@@ -65,6 +65,16 @@ func (s *Stream) Between(from, to time.Time) []Hour {
 	return s.Hours[i:max(i, at(to))]
 }
 
+// Cut returns the stream up to the end of so many weeks after those of the first training; all of it for 0. It remains
+// another stream than the whole: models of one are not for the other.
+func (s *Stream) Cut(weeks int) *Stream {
+	end := s.Start().Add(time.Duration(firstWeeks+weeks) * week)
+	if weeks == 0 || !end.Before(s.End()) {
+		return s
+	}
+	return newStream(s.Source, s.Between(s.Start(), end))
+}
+
 // openStream finds the data: the named file, else that of BIKE_DATA, else the
 // real file where it is at hand, else a generated stream. A file that is named
 // and missing is an error; "generated" asks for the generated one.
@@ -73,18 +83,18 @@ func openStream(named string, getenv func(string) string) (*Stream, error) {
 		named = getenv("BIKE_DATA")
 	}
 	if named == "generated" {
-		return generate(generatedSeed), nil
+		return Generate(generatedSeed), nil
 	}
 	if named != "" {
-		return readFile(named)
+		return ReadFile(named)
 	}
 	for _, dir := range exampleDirs() {
-		s, err := readFile(filepath.Join(dir, dataFile))
+		s, err := ReadFile(filepath.Join(dir, dataFile))
 		if !errors.Is(err, fs.ErrNotExist) {
 			return s, err
 		}
 	}
-	return generate(generatedSeed), nil
+	return Generate(generatedSeed), nil
 }
 
 // exampleDirs are the folders that may be this example's: the server runs the
@@ -98,7 +108,9 @@ func exampleDirs() []string {
 	return dirs
 }
 
-func readFile(name string) (*Stream, error) {
+// ReadFile reads a stream from a CSV file with the columns of the original, plain or gzipped. What is wrong with it is
+// named by line and column.
+func ReadFile(name string) (*Stream, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("open the data: %w", err)

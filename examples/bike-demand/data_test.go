@@ -1,4 +1,4 @@
-package main
+package bikedemand
 
 import (
 	"bytes"
@@ -27,7 +27,7 @@ func env(pairs ...string) func(string) string {
 
 func TestStreamIsFoundInOrder(t *testing.T) {
 	var plain bytes.Buffer
-	if err := writeHours(&plain, generate(2).Hours); err != nil {
+	if err := writeHours(&plain, Generate(2).Hours); err != nil {
 		t.Fatal(err)
 	}
 	var packed bytes.Buffer
@@ -64,7 +64,7 @@ func TestStreamIsFoundInOrder(t *testing.T) {
 }
 
 func TestHoursSurviveTheFile(t *testing.T) {
-	want := generate(generatedSeed)
+	want := Generate(generatedSeed)
 	var b bytes.Buffer
 	if err := writeHours(&b, want.Hours); err != nil {
 		t.Fatal(err)
@@ -100,13 +100,13 @@ func TestBadFilesAreRefusedByLineAndColumn(t *testing.T) {
 	}
 	short := filepath.Join(t.TempDir(), "short.csv")
 	os.WriteFile(short, []byte(head+good), 0o600)
-	if _, err := readFile(short); err == nil || !strings.Contains(err.Error(), "fewer than 9 weeks") {
+	if _, err := ReadFile(short); err == nil || !strings.Contains(err.Error(), "fewer than 9 weeks") {
 		t.Errorf("error %v", err)
 	}
 }
 
 func TestBetweenTakesTheBeginningAndNotTheEnd(t *testing.T) {
-	s := generate(generatedSeed)
+	s := Generate(generatedSeed)
 	from := s.Start().Add(week)
 	hours := s.Between(from, from.Add(week))
 	if len(hours) != 168 || !hours[0].Time.Equal(from) {
@@ -122,8 +122,8 @@ func TestBetweenTakesTheBeginningAndNotTheEnd(t *testing.T) {
 
 // The generated stream has the drift that it says it has.
 func TestGeneratedStream(t *testing.T) {
-	s := generate(generatedSeed)
-	if s.Digest != generate(generatedSeed).Digest || s.Digest == generate(2).Digest {
+	s := Generate(generatedSeed)
+	if s.Digest != Generate(generatedSeed).Digest || s.Digest == Generate(2).Digest {
 		t.Error("the seed does not decide the stream")
 	}
 	demandAt := func(t time.Time) float64 { // of noon, with the weather set aside

@@ -1,4 +1,4 @@
-package main
+package bikedemand
 
 import (
 	"fmt"
@@ -8,6 +8,12 @@ import (
 )
 
 const generatedSeed = 1
+
+// Drift says in words what the generated stream is known to do.
+func Drift() string {
+	return fmt.Sprintf("demand grows %.1f-fold from %s to %s; on %s it falls by %.0f %% and its evening peak moves to noon",
+		growthFactor, growthFrom.Format(time.DateOnly), growthTo.Format(time.DateOnly), shiftAt.Format(time.DateOnly), 100*(1-shiftFactor))
+}
 
 // The drift that the generated stream is known to have.
 var (
@@ -37,9 +43,9 @@ type sky struct {
 	state      int     // Hour.Weather
 }
 
-// generate makes a stream of the same columns and shape as the real one, for
+// Generate makes a stream of the same columns and shape as the real one, for
 // machines that do not have it. The same seed gives the same stream.
-func generate(seed uint64) *Stream {
+func Generate(seed uint64) *Stream {
 	w := &sky{rng: rand.New(rand.NewPCG(seed, 0)), state: 1}
 	hours := make([]Hour, 0, generatedDays*24)
 	for t := generatedStart; len(hours) < generatedDays*24; t = t.Add(time.Hour) {

@@ -1,4 +1,4 @@
-package main
+package bikedemand
 
 import (
 	"bytes"
@@ -27,22 +27,15 @@ func past(args []string, getenv func(string) string, stdout, stderr io.Writer) e
 	if err != nil {
 		return err
 	}
-	p, err := makePlan(s, visutility.Window{}, nil)
-	if err != nil {
-		return err
-	}
-	model, res, err := p.carryOut(s, nil, func(float64, string) error { return nil }, stdout)
-	if err != nil {
-		return err
-	}
 	if err := os.MkdirAll(*out, 0o755); err != nil {
 		return fmt.Errorf("make the directory: %w", err)
 	}
-	if err := leave(*out, model, res); err != nil {
+	model, err := s.leaveFirst(*out, stdout)
+	if err != nil {
 		return err
 	}
 	var events bytes.Buffer
-	n, err := s.measure(&events, model, visutility.Event{Model: modelName}, model.To.Add(week), s.End())
+	n, err := s.measure(&events, model, visutility.Event{Model: ModelName}, model.To.Add(week), s.End())
 	if err != nil {
 		return err
 	}
@@ -85,6 +78,19 @@ func score(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 	return err
 }
 
+// leaveFirst trains the first champion and leaves it in dir as the training program would.
+func (s *Stream) leaveFirst(dir string, stdout io.Writer) (*Model, error) {
+	p, err := makePlan(s, visutility.Window{}, nil)
+	if err != nil {
+		return nil, err
+	}
+	model, res, err := p.carryOut(s, nil, func(float64, string) error { return nil }, stdout)
+	if err != nil {
+		return nil, err
+	}
+	return model, leave(dir, model, res)
+}
+
 // measure writes what a model's error was in each of the replay's weeks that ends between two times, both included, and
 // returns their number. like is an event of the model.
 func (s *Stream) measure(w io.Writer, m *Model, like visutility.Event, from, to time.Time) (n int, err error) {
@@ -94,7 +100,7 @@ func (s *Stream) measure(w io.Writer, m *Model, like visutility.Event, from, to 
 		if end.Before(from) || len(hours) == 0 {
 			continue
 		}
-		like.Metric, like.Time, like.Count = metric, end, uint64(len(hours))
+		like.Metric, like.Time, like.Count = Metric, end, uint64(len(hours))
 		if like.Value, err = m.score(hours); err != nil {
 			return n, err
 		}

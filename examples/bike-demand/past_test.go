@@ -1,9 +1,8 @@
-package main
+package bikedemand
 
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"io"
 	"net/url"
@@ -16,7 +15,6 @@ import (
 	"github.com/visutility/visutility"
 	"github.com/visutility/visutility/backtest"
 	"github.com/visutility/visutility/policy"
-	"github.com/visutility/visutility/trainer"
 )
 
 // writePast writes the past of the generated stream and returns its directory.
@@ -24,7 +22,7 @@ func writePast(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "past")
 	var stdout, stderr strings.Builder
-	if code := run(t.Context(), []string{"past", "--out", dir}, env("BIKE_DATA", "generated"), &stdout, &stderr); code != 0 {
+	if code := Run(t.Context(), []string{"past", "--out", dir}, env("BIKE_DATA", "generated"), &stdout, &stderr); code != 0 {
 		t.Fatalf("exit %d: %s", code, stderr.String())
 	}
 	if !strings.Contains(stdout.String(), "--champion "+dir+" --simulate") {
@@ -38,9 +36,9 @@ func scoreOf(t *testing.T, dir string, from, to time.Time) []byte {
 	t.Helper()
 	uri := url.URL{Scheme: "file", Path: filepath.Join(dir, "model.bin")}
 	var stdout, stderr bytes.Buffer
-	vars := env("BIKE_DATA", "generated", "VISUTILITY_MODEL", modelName, "VISUTILITY_ARTIFACT", uri.String(),
+	vars := env("BIKE_DATA", "generated", "VISUTILITY_MODEL", ModelName, "VISUTILITY_ARTIFACT", uri.String(),
 		"VISUTILITY_FROM", from.Format(time.RFC3339Nano), "VISUTILITY_TO", to.Format(time.RFC3339Nano))
-	if code := run(t.Context(), []string{"score"}, vars, &stdout, &stderr); code != 0 {
+	if code := Run(t.Context(), []string{"score"}, vars, &stdout, &stderr); code != 0 {
 		t.Fatalf("exit %d: %s", code, stderr.String())
 	}
 	return stdout.Bytes()
@@ -66,7 +64,7 @@ func TestPastIsWhatTheFirstChampionScores(t *testing.T) {
 		t.Fatal(err)
 	}
 	events := eventsOf(t, past)
-	s := generate(generatedSeed)
+	s := Generate(generatedSeed)
 	if first := events[0].Time; len(events) != 96 || !first.Equal(s.Start().Add(9*week)) {
 		t.Errorf("%d events from %v on, want one for each week after the first eight", len(events), first)
 	}
@@ -84,7 +82,7 @@ func TestScoreRefuses(t *testing.T) {
 	model := "file://" + filepath.Join(dir, "model.bin")
 	other := filepath.Join(t.TempDir(), "other.csv")
 	var hours bytes.Buffer
-	if err := writeHours(&hours, generate(2).Hours); err != nil {
+	if err := writeHours(&hours, Generate(2).Hours); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(other, hours.Bytes(), 0o600); err != nil {
@@ -97,7 +95,7 @@ func TestScoreRefuses(t *testing.T) {
 		{"2011-03-01T00:00:00Z", "2011-04-01T00:00:00Z", model, "other data"},
 	} {
 		var stderr strings.Builder
-		code := run(t.Context(), []string{"score"}, env("BIKE_DATA", other, "VISUTILITY_FROM", c.from, "VISUTILITY_TO", c.to, "VISUTILITY_ARTIFACT", c.artifact), io.Discard, &stderr)
+		code := Run(t.Context(), []string{"score"}, env("BIKE_DATA", other, "VISUTILITY_FROM", c.from, "VISUTILITY_TO", c.to, "VISUTILITY_ARTIFACT", c.artifact), io.Discard, &stderr)
 		if code != 1 || !strings.Contains(stderr.String(), c.want) {
 			t.Errorf("exit %d, said %q, want %q", code, stderr.String(), c.want)
 		}
@@ -107,48 +105,19 @@ func TestScoreRefuses(t *testing.T) {
 // A simulated backtest over the first weeks of the growth: the policy of the example pays, and so do schedules.
 func TestSimulatedBacktestOnTheGeneratedStream(t *testing.T) {
 	const weeks = 12
-	dir := writePast(t)
-	text, err := os.ReadFile(filepath.Join(dir, "events.ndjson"))
+	s := Generate(generatedSeed).Cut(weeks)
+	p, err := policy.Parse("bike-demand.yaml", policyFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	data := backtest.NewData()
-	for _, e := range eventsOf(t, text)[:weeks] {
-		if err := data.Add(e, false); err != nil {
-			t.Fatal(err)
-		}
-	}
-	src, err := os.ReadFile("bike-demand.yaml")
+	options, past, err := Compare(s, p, filepath.Join(t.TempDir(), "compare"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := policy.Parse("bike-demand.yaml", src)
-	if err != nil {
-		t.Fatal(err)
+	if past.Events() != weeks {
+		t.Errorf("the past has %d events, want one for each of %d weeks", past.Events(), weeks)
 	}
-	first, err := trainer.ReadResult(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	first.URI = "file://" + first.URI
-	r, err := backtest.Run(t.Context(), backtest.Options{Policies: []*policy.Policy{p}, Simulate: &backtest.Simulation{
-		Dir:       t.TempDir(),
-		Champions: map[string]visutility.Version{modelName: {Artifact: first, Metrics: first.Metrics}},
-		Trainer: func(*policy.Policy) (visutility.Trainer, error) {
-			return visutility.TrainerFunc(func(_ context.Context, job visutility.Job) (visutility.Artifact, error) {
-				return trainHere(job)
-			}), nil
-		},
-		Score: func(_ context.Context, _ *policy.Policy, v visutility.Version, span visutility.Window) (*backtest.Data, error) {
-			scores := backtest.NewData()
-			for _, e := range eventsOf(t, scoreOf(t, filepath.Dir(strings.TrimPrefix(v.Artifact.URI, "file://")), span.From, span.To)) {
-				if err := scores.Add(e, false); err != nil {
-					return nil, err
-				}
-			}
-			return scores, nil
-		},
-	}}, data)
+	r, err := backtest.Run(t.Context(), options, past)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +126,7 @@ func TestSimulatedBacktestOnTheGeneratedStream(t *testing.T) {
 	}
 	mean := make(map[string]float64)
 	for _, plan := range r.Plans {
-		mean[plan.Name] = plan.Simulated.Means[metric]
+		mean[plan.Name] = plan.Simulated.Means[Metric]
 		t.Logf("%s: %d runs, %+v", plan.Name, len(plan.Runs), plan.Simulated)
 		if plan.Simulated.Failed > 0 {
 			t.Errorf("%s: %+v", plan.Name, plan.Runs)
@@ -169,20 +138,4 @@ func TestSimulatedBacktestOnTheGeneratedStream(t *testing.T) {
 	if mean["weekly"] > 0.9*mean["never"] {
 		t.Errorf("weekly brings it to %.3f", mean["weekly"])
 	}
-}
-
-// trainHere runs the training program in this process.
-func trainHere(job visutility.Job) (a visutility.Artifact, err error) {
-	out := filepath.Join(job.Dir, "output")
-	if err := os.MkdirAll(out, 0o700); err != nil {
-		return a, err
-	}
-	file := filepath.Join(job.Dir, "job.json")
-	if err := writeJSON(file, job); err != nil {
-		return a, err
-	}
-	if err := train(nil, env("VISUTILITY_JOB", file, "VISUTILITY_OUTPUT", out, "BIKE_DATA", "generated"), io.Discard, io.Discard); err != nil {
-		return a, err
-	}
-	return trainer.ReadResult(out)
 }

@@ -1,4 +1,4 @@
-package main
+package bikedemand
 
 import (
 	"cmp"
@@ -18,11 +18,33 @@ import (
 // longestCooldown is what the replay waits for; a longer one holds runs back.
 const longestCooldown = 10 * time.Second
 
-// A player plays the inference layer: every week it forecasts with the champion
+// A Teller is told what happens in a replay.
+type Teller interface {
+	// Say is for what is worth a line.
+	Say(text string)
+	// Measured is told of a week before what the server makes of it is known.
+	Measured(end time.Time, value float64)
+	// Opened is told of a run that a week's event set off, and of the decision behind it.
+	Opened(run visutility.Run, d visutility.Decision)
+	// Training is told, again and again, how a run gets on; idle is what is waited for where it is not the training.
+	Training(run visutility.Run, idle string)
+	// Week is told of a week that is over.
+	Week(w Week)
+}
+
+// A Week is what a teller hears of one.
+type Week struct {
+	End   time.Time
+	Value float64        // the error of that week's champion
+	Held  string         // what held a run back, if anything
+	Run   visutility.Run // the run that its event led to, at its end; the zero Run for none
+}
+
+// A Player plays the inference layer: every week it forecasts with the champion
 // of the day, and when the week is over it tells the server how wrong it was.
-type player struct {
+type Player struct {
 	client *client
-	screen *screen
+	teller Teller
 	stream *Stream
 	pace   time.Duration // of a week
 	weeks  int           // at most this many; 0 for all
@@ -32,6 +54,19 @@ type player struct {
 	first    *Model // what would still serve had nothing been retrained
 	lastRun  string // the newest run that has been told of
 	tally    tally
+}
+
+// NewPlayer returns a player for the server at base, "http://127.0.0.1:8080", that wants the token, "" for none. A week
+// takes pace at least; at most so many weeks are played, 0 for all.
+func NewPlayer(base, token string, s *Stream, pace time.Duration, weeks int, t Teller) *Player {
+	return &Player{
+		client: &client{
+			base: strings.TrimRight(base, "/"), token: strings.TrimSpace(token),
+			http:  &http.Client{Timeout: 30 * time.Second},
+			pause: 50 * time.Millisecond, patience: 30 * time.Second,
+		},
+		teller: t, stream: s, pace: pace, weeks: weeks,
+	}
 }
 
 // A tally is what the summary is made from. live and never are sums over weeks.
@@ -68,35 +103,28 @@ func replay(ctx context.Context, args []string, getenv func(string) string, stdo
 	if err != nil {
 		return err
 	}
-	p := &player{
-		client: &client{
-			base: strings.TrimRight(*server, "/"), token: strings.TrimSpace(token),
-			http:  &http.Client{Timeout: 30 * time.Second},
-			pause: 50 * time.Millisecond, patience: 30 * time.Second,
-		},
-		screen: newScreen(stdout), stream: stream, pace: *pace, weeks: *weeks,
-	}
-	return p.play(ctx)
+	screen := NewScreen(stdout)
+	return NewPlayer(*server, token, stream, *pace, *weeks, screen).show(ctx, screen)
 }
 
-// play plays all weeks and sums up. When ctx ends it sums up what there was.
-func (p *player) play(ctx context.Context) error {
-	p.screen.line(p.screen.paint(bold, "Bike demand, week by week") + "  " +
-		p.screen.paint(faint, p.stream.Source+" → "+p.client.base))
-	err := p.playWeeks(ctx)
-	p.screen.clear()
+// show plays all weeks and sums up. When ctx ends it sums up what there was.
+func (p *Player) show(ctx context.Context, s *Screen) error {
+	s.Say(s.Paint(Bold, "Bike demand, week by week") + "  " + s.Paint(Faint, p.stream.Source+" → "+p.client.base))
+	err := p.Play(ctx)
+	s.Clear()
 	stopped := ctx.Err() != nil
 	if err != nil && !stopped {
 		return err
 	}
 	if stopped {
-		p.screen.line("\nStopped. The same command goes on from here.")
+		s.Say("\nStopped. The same command goes on from here.")
 	}
-	p.sumUp()
+	p.tally.sumUp(s)
 	return nil
 }
 
-func (p *player) playWeeks(ctx context.Context) error {
+// Play plays the weeks, from the first that the server has not seen, until ctx ends.
+func (p *Player) Play(ctx context.Context) error {
 	if err := p.client.ready(ctx); err != nil {
 		return err
 	}
@@ -126,7 +154,7 @@ func (p *player) playWeeks(ctx context.Context) error {
 // begin sees to it that there is a champion, and returns the beginning of the
 // first week that neither it nor the server has seen: a replay that was
 // stopped goes on, and a model is never scored on what it was trained on.
-func (p *player) begin(ctx context.Context) (time.Time, error) {
+func (p *Player) begin(ctx context.Context) (time.Time, error) {
 	eight := p.stream.Start().Add(firstWeeks * week)
 	var err error
 	p.first, err = fit(p.stream.Digest, p.stream.Between(p.stream.Start(), eight), func(int) error { return ctx.Err() })
@@ -157,14 +185,14 @@ func (p *player) begin(ctx context.Context) (time.Time, error) {
 		start = start.Add(week)
 	}
 	if start.Add(week).After(p.stream.End()) {
-		p.screen.line("All weeks have been played on this server. To play again, start one with a new data directory:\n  visutility serve --policies . --data $(mktemp -d)")
+		p.teller.Say("All weeks have been played on this server. To play again, start one with a new data directory:\n  visutility serve --policies . --data $(mktemp -d)")
 	}
 	return start, nil
 }
 
 // firstTraining asks for the first version, and waits until it is the champion.
-func (p *player) firstTraining(ctx context.Context) error {
-	p.screen.line(fmt.Sprintf("There is no champion yet: asking for a first training, on the first %d weeks", firstWeeks))
+func (p *Player) firstTraining(ctx context.Context) error {
+	p.teller.Say(fmt.Sprintf("There is no champion yet: asking for a first training, on the first %d weeks", firstWeeks))
 	run, err := p.client.trigger(ctx, "there is no champion yet")
 	if refused(err, http.StatusConflict) { // somebody has asked already
 		no := err
@@ -181,19 +209,19 @@ func (p *player) firstTraining(ctx context.Context) error {
 	if run, err = p.follow(ctx, run.ID); err != nil {
 		return err
 	}
-	if !serves(run) {
-		return fmt.Errorf("the first training ended as %s: %s (see: visutility logs %s)", run.State, why(run), run.ID)
+	if !Serves(run) {
+		return fmt.Errorf("the first training ended as %s: %s (see: visutility logs %s)", run.State, Why(run), run.ID)
 	}
 	if err := p.settle(ctx, run); err != nil {
 		return err
 	}
-	p.screen.line(fmt.Sprintf("%s is the first champion; its error on two weeks held out was %.3f", p.champion.ID, p.champion.Metrics[metric]))
+	p.teller.Say(fmt.Sprintf("%s is the first champion; its error on two weeks held out was %.3f", p.champion.ID, p.champion.Metrics[Metric]))
 	return nil
 }
 
 // catchUp takes note of what the server did before: only later runs are the
 // replay's. It waits for a run that is still under way.
-func (p *player) catchUp(ctx context.Context) error {
+func (p *Player) catchUp(ctx context.Context) error {
 	run, err := p.client.newestRun(ctx)
 	if err != nil {
 		return err
@@ -211,7 +239,7 @@ func (p *player) catchUp(ctx context.Context) error {
 }
 
 // week plays one week: score, publish, and see what the server makes of it.
-func (p *player) week(ctx context.Context, from time.Time) error {
+func (p *Player) week(ctx context.Context, from time.Time) error {
 	end := from.Add(week)
 	hours := p.stream.Between(from, end)
 	if len(hours) == 0 {
@@ -226,10 +254,10 @@ func (p *player) week(ctx context.Context, from time.Time) error {
 		return err
 	}
 	event := visutility.Event{
-		Model: modelName, Metric: metric, Value: value, Time: end,
+		Model: ModelName, Metric: Metric, Value: value, Time: end,
 		Count: uint64(len(hours)), Version: p.champion.ID,
 	}
-	key := fmt.Sprintf("%s/%s/%s/%s", modelName, p.stream.Digest, end.Format(time.DateOnly), p.champion.ID)
+	key := fmt.Sprintf("%s/%s/%s/%s", ModelName, p.stream.Digest, end.Format(time.DateOnly), p.champion.ID)
 	before, err := p.client.explain(ctx)
 	if err != nil {
 		return err
@@ -237,27 +265,31 @@ func (p *player) week(ctx context.Context, from time.Time) error {
 	if err := p.client.publish(ctx, key, event); err != nil {
 		return err
 	}
-	p.screen.move(fmt.Sprintf("%s  %5.3f %s", end.Format(time.DateOnly), value, p.screen.bar(value)))
+	p.teller.Measured(end, value)
 	x, err := p.folded(ctx, before.Events, end)
 	if err != nil {
 		return err
 	}
-	fired, note, err := p.consequence(ctx, x)
+	run, err := p.consequence(ctx, x)
 	if err != nil {
 		return err
 	}
 	p.tally.weeks++
 	p.tally.live += value
 	p.tally.never += never
-	p.screen.week(end, value, fired, note)
+	w := Week{End: end, Value: value, Run: run}
+	if run.ID == "" {
+		w.Held = x.heldBack()
+	}
+	p.teller.Week(w)
 	return nil
 }
 
 // folded waits until the server has taken the week's event into account, and
 // returns how it then sees the model. before is how many events it had counted;
 // one that it knew already, from before an interruption, is not counted again.
-func (p *player) folded(ctx context.Context, before int64, end time.Time) (x explanation, err error) {
-	err = p.await(ctx, "the server took the event but does not read it (see: visutility explain "+modelName+")", func() (bool, error) {
+func (p *Player) folded(ctx context.Context, before int64, end time.Time) (x explanation, err error) {
+	err = p.await(ctx, "the server took the event but does not read it (see: visutility explain "+ModelName+")", func() (bool, error) {
 		var err error
 		if x, err = p.client.explain(ctx); err != nil || x.Events > before {
 			return true, err
@@ -268,44 +300,42 @@ func (p *player) folded(ctx context.Context, before int64, end time.Time) (x exp
 	return x, err
 }
 
-// consequence finds out what the server made of the week's event, waits for
-// the run to end if it opened one (time would pass in reality, too), and says it in a few words.
-func (p *player) consequence(ctx context.Context, x explanation) (fired bool, note string, err error) {
-	var run visutility.Run
+// consequence finds out what the server made of the week's event, and waits for the run to end if it opened one (time
+// would pass in reality, too); it returns the zero Run if it did not.
+func (p *Player) consequence(ctx context.Context, x explanation) (run visutility.Run, err error) {
 	err = p.await(ctx, "the server tells of a run that it does not show: "+x.ActiveRun, func() (ok bool, err error) {
 		run, err = p.client.newestRun(ctx)
 		return x.ActiveRun == "" || run.ID != p.lastRun, err
 	})
-	if err != nil {
-		return false, "", err
-	}
-	if run.ID == p.lastRun {
-		return false, x.heldBack(), nil
+	if err != nil || run.ID == p.lastRun {
+		return visutility.Run{}, err
 	}
 	p.lastRun = run.ID
+	d, err := p.client.decision(ctx, run.Decision)
+	if err != nil {
+		return run, err
+	}
+	p.teller.Opened(run, d)
 	if run, err = p.follow(ctx, run.ID); err != nil {
-		return true, "", err
+		return run, err
 	}
 	if err := p.settle(ctx, run); err != nil {
-		return true, "", err
+		return run, err
 	}
 	switch {
-	case serves(run):
+	case Serves(run):
 		p.tally.promoted++
-		note = fmt.Sprintf("retrained: %s serves, %s", run.Version, comparison(run, "<"))
 	case run.State == visutility.Rejected:
 		p.tally.rejected++
-		note = "retrained: rejected, " + comparison(run, "≥")
 	default:
 		p.tally.failed++
-		note = fmt.Sprintf("retraining %s: %s", run.State, why(run))
 	}
-	return true, note + "  " + p.screen.paint(faint, run.ID), nil
+	return run, nil
 }
 
 // follow waits for a run to end, however long it takes: the model is the
 // server's to train. A run that is only being watched any more has done its part.
-func (p *player) follow(ctx context.Context, id string) (visutility.Run, error) {
+func (p *Player) follow(ctx context.Context, id string) (visutility.Run, error) {
 	told := false
 	for {
 		run, err := p.client.run(ctx, id)
@@ -314,9 +344,9 @@ func (p *player) follow(ctx context.Context, id string) (visutility.Run, error) 
 		}
 		if run.State == visutility.AwaitingApproval && !told {
 			told = true
-			p.screen.line("waiting for a person: visutility approve " + id)
+			p.teller.Say("waiting for a person: visutility approve " + id)
 		}
-		p.screen.move(fmt.Sprintf("            %s %3.0f %%  %s", run.State, 100*run.Progress, run.Message))
+		p.teller.Training(run, "")
 		if err := sleep(ctx, p.client.pause); err != nil {
 			return run, err
 		}
@@ -326,17 +356,17 @@ func (p *player) follow(ctx context.Context, id string) (visutility.Run, error) 
 // settle waits until the server's fold knows that the run is over (only then
 // may the next event open another), lets a short cooldown pass, as it would have
 // in a week, and takes up the champion of now.
-func (p *player) settle(ctx context.Context, run visutility.Run) error {
+func (p *Player) settle(ctx context.Context, run visutility.Run) error {
 	var x explanation
 	err := p.await(ctx, "the server does not take notice of the end of run "+run.ID, func() (ok bool, err error) {
 		x, err = p.client.explain(ctx)
-		return x.ActiveRun == "" && (!serves(run) || x.Champion == run.Version), err
+		return x.ActiveRun == "" && (!Serves(run) || x.Champion == run.Version), err
 	})
 	if err != nil {
 		return err
 	}
 	if left := time.Until(x.cooldown()); left > 0 && left <= longestCooldown {
-		p.screen.move(fmt.Sprintf("            %s, cooling down", run.State))
+		p.teller.Training(run, "cooling down")
 		if err := sleep(ctx, left); err != nil {
 			return err
 		}
@@ -345,7 +375,7 @@ func (p *player) settle(ctx context.Context, run visutility.Run) error {
 }
 
 // await asks again and again until done, for as long as the client's patience lasts.
-func (p *player) await(ctx context.Context, complaint string, done func() (bool, error)) error {
+func (p *Player) await(ctx context.Context, complaint string, done func() (bool, error)) error {
 	giveUp := time.Now().Add(p.client.patience)
 	for {
 		if ok, err := done(); ok || err != nil {
@@ -361,7 +391,7 @@ func (p *player) await(ctx context.Context, complaint string, done func() (bool,
 }
 
 // reload takes up the server's champion.
-func (p *player) reload(ctx context.Context) error {
+func (p *Player) reload(ctx context.Context) error {
 	v, err := p.client.champion(ctx)
 	if err != nil {
 		return err
@@ -378,61 +408,4 @@ func (p *player) reload(ctx context.Context) error {
 	}
 	p.champion, p.model = v, m
 	return nil
-}
-
-// serves reports whether a run ended well: its version is the champion.
-func serves(r visutility.Run) bool {
-	return r.State == visutility.Succeeded || r.State == visutility.Watching
-}
-
-// comparison says what challenger and champion scored on the same hours.
-func comparison(r visutility.Run, sign string) string {
-	if r.Artifact == nil {
-		return why(r)
-	}
-	champion, ok := r.Artifact.ChampionMetrics[metric]
-	if !ok {
-		return fmt.Sprintf("%.3f on its hold-out", r.Artifact.Metrics[metric])
-	}
-	return fmt.Sprintf("%.3f %s %.3f on the same hours", r.Artifact.Metrics[metric], sign, champion)
-}
-
-// why is the server's own word on how a run ended.
-func why(r visutility.Run) string {
-	if r.Report != nil && r.Report.Reason != "" {
-		return r.Report.Reason
-	}
-	return cmp.Or(r.Error, "no reason given")
-}
-
-// sumUp prints what came of it all and what to look at next.
-func (p *player) sumUp() {
-	if t := p.tally; t.weeks > 0 {
-		n := float64(t.weeks)
-		p.screen.line("")
-		weeks := "weeks"
-		if t.weeks == 1 {
-			weeks = "week"
-		}
-		p.screen.line(fmt.Sprintf("%d %s, mean weekly WMAPE", t.weeks, weeks))
-		p.screen.line(fmt.Sprintf("  as played        %5.1f %%  %s  %s", 100*t.live/n, p.screen.paint(calm, p.screen.bar(t.live/n)), t.runs()))
-		p.screen.line(fmt.Sprintf("  never retrained  %5.1f %%  %s", 100*t.never/n, p.screen.paint(alarm, p.screen.bar(t.never/n))))
-	}
-	p.screen.line("\nNext:")
-	for _, c := range [][2]string{
-		{"visutility explain " + modelName, "what the policy thinks now, and why"},
-		{"visutility runs --model " + modelName, "every retraining, and what became of it"},
-		{"visutility decisions --model " + modelName, "every decision, with its evidence"},
-		{"visutility versions " + modelName, "where the champion comes from"},
-	} {
-		p.screen.line(fmt.Sprintf("  %-44s %s", c[0], p.screen.paint(faint, c[1])))
-	}
-}
-
-func (t tally) runs() string {
-	text := fmt.Sprintf("%d retrainings: %d promoted, %d rejected", t.promoted+t.rejected+t.failed, t.promoted, t.rejected)
-	if t.failed > 0 {
-		text += fmt.Sprintf(", %d failed", t.failed)
-	}
-	return text
 }

@@ -1,4 +1,4 @@
-package main
+package bikedemand
 
 import (
 	"context"
@@ -58,6 +58,7 @@ func newFakeServer(t *testing.T) *fakeServer {
 	mux.HandleFunc("GET /api/v1/models/bike-demand", f.model)
 	mux.HandleFunc("GET /api/v1/models/bike-demand/explain", f.explain)
 	mux.HandleFunc("GET /api/v1/models/bike-demand/versions/champion", f.champion)
+	mux.HandleFunc("GET /api/v1/decisions/{id}", func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, visutility.Decision{}) })
 	mux.HandleFunc("GET /api/v1/runs", f.newestRun)
 	mux.HandleFunc("GET /api/v1/runs/{id}", func(w http.ResponseWriter, r *http.Request) {
 		for _, run := range f.runs {
@@ -130,9 +131,9 @@ func (f *fakeServer) ingest(w http.ResponseWriter, r *http.Request) {
 }
 
 func (f *fakeServer) model(w http.ResponseWriter, r *http.Request) {
-	view := map[string]any{"name": modelName}
+	view := map[string]any{"name": ModelName}
 	if !f.lastTime.IsZero() {
-		view["metrics"] = []map[string]any{{"name": metric, "last_time": f.lastTime}}
+		view["metrics"] = []map[string]any{{"name": Metric, "last_time": f.lastTime}}
 	}
 	answer(w, 200, view)
 }
@@ -141,7 +142,7 @@ func (f *fakeServer) model(w http.ResponseWriter, r *http.Request) {
 func (f *fakeServer) explain(w http.ResponseWriter, r *http.Request) {
 	cooldown := map[string]any{"name": visutility.ByCooldown, "blocks": time.Now().Before(f.cooling), "until": f.cooling}
 	budget := map[string]any{"name": visutility.ByBudget, "blocks": f.exhausted}
-	policy := map[string]any{"policy": modelName, "verdict": f.verdict, "guardrails": []any{cooldown, budget}}
+	policy := map[string]any{"policy": ModelName, "verdict": f.verdict, "guardrails": []any{cooldown, budget}}
 	view := map[string]any{"champion": "", "active_run": "", "events": f.folded, "policies": []any{policy}}
 	if len(f.versions) > 0 {
 		view["champion"] = f.current().ID
@@ -180,9 +181,9 @@ func (f *fakeServer) current() *visutility.Version { return &f.versions[len(f.ve
 // open starts a training as the server would: a job, a process' environment, a result, a gate.
 func (f *fakeServer) open(window visutility.Window) {
 	place := len(f.runs)
-	run := visutility.Run{ID: fmt.Sprintf("r%d", place+1), Model: modelName, Policy: modelName, State: visutility.Training}
+	run := visutility.Run{ID: fmt.Sprintf("r%d", place+1), Decision: "d1", Model: ModelName, Policy: ModelName, State: visutility.Training}
 	f.runs = append(f.runs, run)
-	job := visutility.Job{Run: run.ID, Model: modelName, Window: window, Attempt: 1}
+	job := visutility.Job{Run: run.ID, Model: ModelName, Window: window, Attempt: 1}
 	if len(f.versions) > 0 {
 		champion := *f.current()
 		job.Champion = &champion
@@ -226,24 +227,25 @@ func (f *fakeServer) end(run *visutility.Run, res result, err error, out string)
 		URI:     "file://" + filepath.Join(out, res.Artifact),
 		Metrics: res.Metrics, ChampionMetrics: res.ChampionMetrics,
 	}
-	if len(f.versions) > 0 && !f.gate(res.Metrics[metric], res.ChampionMetrics[metric]) {
+	if len(f.versions) > 0 && !f.gate(res.Metrics[Metric], res.ChampionMetrics[Metric]) {
 		run.State = visutility.Rejected
 		f.cooling = time.Now().Add(f.cooldown)
 		return
 	}
 	run.Version = fmt.Sprintf("v%d", len(f.versions)+1)
 	run.State = visutility.Succeeded
-	f.versions = append(f.versions, visutility.Version{ID: run.Version, Model: modelName, Artifact: *run.Artifact, Metrics: res.Metrics})
+	f.versions = append(f.versions, visutility.Version{ID: run.Version, Model: ModelName, Artifact: *run.Artifact, Metrics: res.Metrics})
 }
 
 // playAgainst plays some weeks of the generated stream, without losing time.
-func playAgainst(ctx context.Context, f *fakeServer, weeks int) (story string, p *player, err error) {
+func playAgainst(ctx context.Context, f *fakeServer, weeks int) (story string, p *Player, err error) {
 	var out strings.Builder
-	p = &player{
+	screen := NewScreen(&out)
+	p = &Player{
 		client: &client{base: f.URL, http: f.Client(), pause: time.Millisecond, patience: 20 * time.Second},
-		screen: newScreen(&out), stream: generate(generatedSeed), weeks: weeks,
+		teller: screen, stream: Generate(generatedSeed), weeks: weeks,
 	}
-	err = p.play(ctx)
+	err = p.show(ctx, screen)
 	return out.String(), p, err
 }
 
@@ -259,7 +261,7 @@ func TestReplayClosesTheLoop(t *testing.T) {
 	defer f.mu.Unlock()
 	first := f.events[0]
 	eight := generatedStart.Add(8 * week)
-	if !first.Time.Equal(eight.Add(week)) || first.Count != 168 || first.Version != "v1" || first.Metric != metric || first.Model != modelName {
+	if !first.Time.Equal(eight.Add(week)) || first.Count != 168 || first.Version != "v1" || first.Metric != Metric || first.Model != ModelName {
 		t.Errorf("first event %+v", first)
 	}
 	if len(f.events) != 24 || p.tally.weeks != 24 {
@@ -358,8 +360,8 @@ func TestReplayRefusesToMixData(t *testing.T) {
 	if _, _, err := playAgainst(t.Context(), f, 1); err != nil {
 		t.Fatal(err)
 	}
-	p := &player{client: &client{base: f.URL, http: f.Client(), pause: time.Millisecond, patience: time.Second}, screen: newScreen(io.Discard), stream: generate(2)}
-	if err := p.play(t.Context()); err == nil || !strings.Contains(err.Error(), "BIKE_DATA") {
+	p := &Player{client: &client{base: f.URL, http: f.Client(), pause: time.Millisecond, patience: time.Second}, teller: NewScreen(io.Discard), stream: Generate(2)}
+	if err := p.Play(t.Context()); err == nil || !strings.Contains(err.Error(), "BIKE_DATA") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -370,7 +372,7 @@ func TestReplayHasAnEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.mu.Lock()
-	f.lastTime = generate(generatedSeed).End()
+	f.lastTime = Generate(generatedSeed).End()
 	f.mu.Unlock()
 	story, p, err := playAgainst(t.Context(), f, 0)
 	if err != nil || p.tally.weeks != 0 || !strings.Contains(story, "All weeks have been played") {
@@ -387,14 +389,14 @@ func TestReplayCommand(t *testing.T) {
 	}
 	command := []string{"replay", "--server", f.URL, "--data", "generated", "--pace", "0", "--weeks", "1"}
 	var stdout, stderr strings.Builder
-	if code := run(t.Context(), command, env(), &stdout, &stderr); code != 1 || !strings.Contains(stderr.String(), "--token-file") {
+	if code := Run(t.Context(), command, env(), &stdout, &stderr); code != 1 || !strings.Contains(stderr.String(), "--token-file") {
 		t.Errorf("without the token: exit %d, %s", code, stderr.String())
 	}
-	if code := run(t.Context(), append(command, "--token-file", file), env(), &stdout, &stderr); code != 0 || !strings.Contains(stdout.String(), "1 week,") {
+	if code := Run(t.Context(), append(command, "--token-file", file), env(), &stdout, &stderr); code != 0 || !strings.Contains(stdout.String(), "1 week,") {
 		t.Errorf("with it: exit %d, %s%s", code, stdout.String(), stderr.String())
 	}
 	for _, wrong := range [][]string{{"replay", "--speed", "1"}, {"fly"}} {
-		if code := run(t.Context(), wrong, env(), io.Discard, io.Discard); code != 2 {
+		if code := Run(t.Context(), wrong, env(), io.Discard, io.Discard); code != 2 {
 			t.Errorf("%v: exit %d", wrong, code)
 		}
 	}
@@ -416,7 +418,7 @@ func TestClientGivesUp(t *testing.T) {
 }
 
 func TestBars(t *testing.T) {
-	plain, terminal := &screen{}, &screen{terminal: true}
+	plain, terminal := &Screen{}, &Screen{terminal: true}
 	for _, c := range []struct {
 		value           float64
 		plain, terminal string
@@ -427,10 +429,10 @@ func TestBars(t *testing.T) {
 		{7, strings.Repeat("#", 20), strings.Repeat("█", 20)},
 	} {
 		pad := func(s string) string { return s + strings.Repeat(" ", 20-len([]rune(s))) }
-		if got := plain.bar(c.value); got != pad(c.plain) {
+		if got := plain.Bar(c.value); got != pad(c.plain) {
 			t.Errorf("%v: %q", c.value, got)
 		}
-		if got := terminal.bar(c.value); got != pad(c.terminal) {
+		if got := terminal.Bar(c.value); got != pad(c.terminal) {
 			t.Errorf("%v: %q", c.value, got)
 		}
 	}

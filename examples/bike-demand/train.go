@@ -1,4 +1,4 @@
-package main
+package bikedemand
 
 import (
 	"encoding/json"
@@ -22,6 +22,9 @@ const (
 	leastNew = 24 * time.Hour
 )
 
+// TrainTime names the variable by which a training that is shown to people is made to last.
+const TrainTime = "BIKE_TRAIN_TIME"
+
 // A result is what the training program leaves in result.json.
 type result struct {
 	Artifact        string             `json:"artifact"`
@@ -34,9 +37,7 @@ type plan struct {
 	from, hold, end time.Time // learn from [from, hold), score on [hold, end), then learn from all
 }
 
-// train is the training program that the policy names. It finds its job in the
-// file named by VISUTILITY_JOB and leaves model.bin, result.json and, as it goes
-// along, progress.json in the directory named by VISUTILITY_OUTPUT.
+// train is the subcommand.
 func train(args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("train", flag.ContinueOnError)
 	flags.SetOutput(stderr)
@@ -44,11 +45,19 @@ func train(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 	if err := parse(flags, args); err != nil {
 		return err
 	}
-	job, out, err := readJob(getenv)
+	stream, err := openStream(*data, getenv)
 	if err != nil {
 		return err
 	}
-	stream, err := openStream(*data, getenv)
+	return Train(stream, getenv, stdout, stderr)
+}
+
+// Train is the training program that the policy names. It finds its job in the
+// file named by VISUTILITY_JOB and leaves model.bin, result.json and, as it goes
+// along, progress.json in the directory named by VISUTILITY_OUTPUT. Where the variable TrainTime is a duration it takes
+// that long at least, so that it can be watched: all but the first, for which everybody waits.
+func Train(stream *Stream, getenv func(string) string, stdout, stderr io.Writer) error {
+	job, out, err := readJob(getenv)
 	if err != nil {
 		return err
 	}
@@ -65,7 +74,15 @@ func train(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 	if err != nil {
 		return err
 	}
-	model, res, err := p.carryOut(stream, champion, progressFile(out), stdout)
+	report := progressFile(out)
+	if text := getenv(TrainTime); text != "" && job.Champion != nil {
+		least, err := time.ParseDuration(text)
+		if err != nil {
+			return fmt.Errorf("%s: %w", TrainTime, err)
+		}
+		report = slowly(least, report)
+	}
+	model, res, err := p.carryOut(stream, champion, report, stdout)
 	if err != nil {
 		return err
 	}
@@ -156,17 +173,17 @@ func (p plan) carryOut(s *Stream, champion *Model, report func(float64, string) 
 	if err != nil {
 		return nil, res, err
 	}
-	if res.Metrics[metric], err = twin.score(test); err != nil {
+	if res.Metrics[Metric], err = twin.score(test); err != nil {
 		return nil, res, err
 	}
 	fmt.Fprintf(stdout, "learnt from %s to %s; wmape %.4f on the %d hours up to %s\n",
-		p.from.Format(time.DateOnly), p.hold.Format(time.DateOnly), res.Metrics[metric], len(test), p.end.Format(time.DateOnly))
+		p.from.Format(time.DateOnly), p.hold.Format(time.DateOnly), res.Metrics[Metric], len(test), p.end.Format(time.DateOnly))
 	if champion != nil {
 		score, err := champion.score(test)
 		if err != nil {
 			return nil, res, err
 		}
-		res.ChampionMetrics = map[string]float64{metric: score}
+		res.ChampionMetrics = map[string]float64{Metric: score}
 		fmt.Fprintf(stdout, "the champion, which learnt up to %s: wmape %.4f on the same\n", champion.To.Format(time.DateOnly), score)
 	}
 	model, err := fit(s.Digest, s.Between(p.from, p.end), step("on all hours", treeCount))
@@ -177,6 +194,18 @@ func (p plan) carryOut(s *Stream, champion *Model, report func(float64, string) 
 func progressFile(dir string) func(float64, string) error {
 	return func(fraction float64, message string) error {
 		return writeJSON(filepath.Join(dir, "progress.json"), map[string]any{"progress": fraction, "message": message})
+	}
+}
+
+// slowly reports progress no sooner than it would be made by a training that takes so long.
+func slowly(least time.Duration, report func(float64, string) error) func(float64, string) error {
+	begun := time.Now()
+	return func(fraction float64, message string) error {
+		if err := report(fraction, message); err != nil {
+			return err
+		}
+		time.Sleep(time.Duration(fraction*float64(least)) - time.Since(begun))
+		return nil
 	}
 }
 

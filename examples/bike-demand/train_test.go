@@ -1,4 +1,4 @@
-package main
+package bikedemand
 
 import (
 	"encoding/json"
@@ -6,8 +6,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/visutility/visutility"
@@ -45,11 +47,11 @@ func version(out string, res result) *visutility.Version {
 }
 
 func TestFirstTraining(t *testing.T) {
-	out, res, _, err := workshop(t, visutility.Job{Run: "r1", Model: modelName})
+	out, res, _, err := workshop(t, visutility.Job{Run: "r1", Model: ModelName})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := generate(generatedSeed)
+	s := Generate(generatedSeed)
 	model, err := loadArtifact(version(out, res).Artifact)
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +62,7 @@ func TestFirstTraining(t *testing.T) {
 	// The score is that of a model which did not see the two weeks.
 	twin, _ := fit(s.Digest, s.Between(s.Start(), s.Start().Add(6*week)), unobserved)
 	want, _ := twin.score(s.Between(s.Start().Add(6*week), s.Start().Add(8*week)))
-	if res.Metrics[metric] != want || res.ChampionMetrics != nil {
+	if res.Metrics[Metric] != want || res.ChampionMetrics != nil {
 		t.Errorf("result %+v, want wmape %v and no champion", res, want)
 	}
 	if own, _ := model.score(s.Between(s.Start().Add(6*week), s.Start().Add(8*week))); own >= want {
@@ -82,7 +84,7 @@ func TestRetrainingScoresBothOnTheSameUnseenHours(t *testing.T) {
 		t.Fatal(err)
 	}
 	champion := version(first, res)
-	s := generate(generatedSeed)
+	s := Generate(generatedSeed)
 	end := growthTo
 	_, res, _, err = workshop(t, visutility.Job{Run: "r2", Champion: champion, Window: visutility.Window{From: end.Add(-week), To: end}})
 	if err != nil {
@@ -93,16 +95,16 @@ func TestRetrainingScoresBothOnTheSameUnseenHours(t *testing.T) {
 		t.Fatal(err)
 	}
 	want, _ := old.score(s.Between(end.Add(-2*week), end))
-	if res.ChampionMetrics[metric] != want {
+	if res.ChampionMetrics[Metric] != want {
 		t.Errorf("champion scored %v, want %v", res.ChampionMetrics, want)
 	}
-	if res.Metrics[metric] >= want/2 {
-		t.Errorf("after the growth the challenger scores %v against %v", res.Metrics[metric], want)
+	if res.Metrics[Metric] >= want/2 {
+		t.Errorf("after the growth the challenger scores %v against %v", res.Metrics[Metric], want)
 	}
 }
 
 func TestPlan(t *testing.T) {
-	s := generate(generatedSeed)
+	s := Generate(generatedSeed)
 	at := func(weeks int) time.Time { return s.Start().Add(time.Duration(weeks) * week) }
 	until := func(weeks int) visutility.Window { return visutility.Window{From: at(weeks - 1), To: at(weeks)} }
 	champion := func(weeks int) *Model { return &Model{To: at(weeks)} }
@@ -141,7 +143,7 @@ func TestPlan(t *testing.T) {
 func TestTrainingWithoutTheChampionsFile(t *testing.T) {
 	lost := &visutility.Version{ID: "v7", Artifact: visutility.Artifact{URI: "s3://elsewhere/model"}}
 	_, res, stderr, err := workshop(t, visutility.Job{Run: "r", Champion: lost})
-	if err != nil || res.ChampionMetrics != nil || res.Metrics[metric] == 0 {
+	if err != nil || res.ChampionMetrics != nil || res.Metrics[Metric] == 0 {
 		t.Errorf("result %+v, error %v", res, err)
 	}
 	if !strings.Contains(stderr, "champion v7 is not scored") {
@@ -163,7 +165,7 @@ func TestArtifactsAreCheckedAgainstTheirDigest(t *testing.T) {
 
 func TestTrainRefusesToRunAlone(t *testing.T) {
 	var stdout, stderr strings.Builder
-	if code := run(t.Context(), []string{"train"}, env(), &stdout, &stderr); code != 1 || !strings.Contains(stderr.String(), "VISUTILITY_JOB") {
+	if code := Run(t.Context(), []string{"train"}, env(), &stdout, &stderr); code != 1 || !strings.Contains(stderr.String(), "VISUTILITY_JOB") {
 		t.Errorf("exit %d, said %q", code, stderr.String())
 	}
 }
@@ -171,7 +173,7 @@ func TestTrainRefusesToRunAlone(t *testing.T) {
 // The whole loop without a server: each week is scored by a champion that had
 // not seen it; above 0.30 a challenger is trained and has to beat the champion.
 func TestLoopOnTheGeneratedStream(t *testing.T) {
-	s := generate(generatedSeed)
+	s := Generate(generatedSeed)
 	sim := simulate(t, s)
 	t.Logf("never retrained %.3f, retrained %.3f, promoted %d, rejected %d", sim.never, sim.live, len(sim.promoted), sim.rejected)
 	if sim.never < 0.45 || sim.live > 0.20 || len(sim.promoted) > 10 {
@@ -234,7 +236,7 @@ func simulate(t *testing.T, s *Stream) simulation {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if res.Metrics[metric] < res.ChampionMetrics[metric] {
+		if res.Metrics[Metric] < res.ChampionMetrics[Metric] {
 			champion = model
 			sim.promoted = append(sim.promoted, end)
 		} else {
@@ -244,4 +246,27 @@ func simulate(t *testing.T, s *Stream) simulation {
 	sim.never /= float64(len(sim.weekly))
 	sim.live /= float64(len(sim.weekly))
 	return sim
+}
+
+// A training that is to be watched takes its time, and says at each moment no more than it should have done by then.
+func TestATrainingThatIsWatchedLasts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		var said []time.Duration
+		report := slowly(3*time.Second, func(float64, string) error {
+			said = append(said, time.Since(begun))
+			return nil
+		})
+		for _, fraction := range []float64{0.1, 0.5, 1} {
+			if err := report(fraction, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if want := []time.Duration{0, 300 * time.Millisecond, 1500 * time.Millisecond}; !slices.Equal(said, want) || time.Since(begun) != 3*time.Second {
+			t.Errorf("it reported at %v, want %v, and ended after %v", said, want, time.Since(begun))
+		}
+		if err := slowly(time.Hour, func(float64, string) error { return io.ErrShortWrite })(1, ""); err != io.ErrShortWrite {
+			t.Errorf("error %v", err)
+		}
+	})
 }

@@ -1,16 +1,4 @@
-// Bike-demand closes the loop around a real model: a forecast of the bikes that
-// a city rents by the hour, which goes wrong as the city takes to cycling.
-//
-//	bike-demand train    is the training program that bike-demand.yaml names; the server starts it
-//	bike-demand replay   plays the inference layer: two years, week by week, in under a minute
-//	bike-demand past     writes what had been measured without any retraining, for a backtest
-//	bike-demand score    says what another version would have scored then; the backtest starts it
-//	bike-demand data     shows or writes the data that all work on
-//
-// One file each: data.go and generate.go have the hours, features.go and
-// boost.go the learning, model.go the trained model, train.go and replay.go the
-// two sides of the loop, past.go what a backtest needs, client.go the little of the server's API that the replay needs.
-package main
+package bikedemand
 
 import (
 	"context"
@@ -18,24 +6,15 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 )
 
 // What is measured.
 const (
-	modelName = "bike-demand"
-	metric    = "wmape"
+	ModelName = "bike-demand"
+	Metric    = "wmape"
 )
-
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
-}
 
 const usage = `Usage: bike-demand COMMAND [FLAGS]
 
@@ -51,8 +30,8 @@ bike-demand COMMAND -h shows the command's flags.
 // errUsage: the flags were wrong, which the flag package has already said.
 var errUsage = errors.New("usage")
 
-// run is the program; it returns the exit status.
-func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+// Run is the program bike-demand; it returns the exit status.
+func Run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	var err error
 	switch command := strings.Join(args[:min(1, len(args))], ""); command {
 	case "train":
