@@ -35,6 +35,7 @@ type Engine struct {
 	trigger  *trigger.Trigger
 	history  *history.History
 	dispatch *dispatch.Dispatcher
+	samples  *samples
 	registry visutility.Registry
 	runner   *retrain.Runner
 	tokens   *trainer.Tokens
@@ -74,7 +75,7 @@ func (e *Engine) open(ctx context.Context) error {
 		return err
 	}
 	e.closers = append(e.closers, lock)
-	for _, step := range []func(context.Context) error{e.openStore, e.openBus, e.openFold, e.openRuns} {
+	for _, step := range []func(context.Context) error{e.openStore, e.openBus, e.openFold, e.openRuns, e.openSamples} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -175,6 +176,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		return e.dispatch.Run(gctx)
 	})
 	g.Go(func() error { return e.trigger.Run(foldCtx) })
+	g.Go(func() error { return e.samples.dispatch.Run(gctx) })
 	g.Go(func() error {
 		<-gctx.Done()
 		stopRuns(visutility.ErrShutdown)
@@ -206,7 +208,9 @@ func (e *Engine) Attach(name string, o visutility.Observer) error {
 func (e *Engine) Detach(ctx context.Context, name string) error { return e.dispatch.Detach(ctx, name) }
 
 // Observers tells how every observer stands.
-func (e *Engine) Observers() []dispatch.Status { return e.dispatch.Status() }
+func (e *Engine) Observers() []dispatch.Status {
+	return append(e.dispatch.Status(), e.samples.dispatch.Status()...)
+}
 
 // Store gives read access to everything that was stored.
 func (e *Engine) Store() *store.Store { return e.store }

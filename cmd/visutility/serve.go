@@ -80,7 +80,7 @@ visutility serve --listen 0.0.0.0:8080 --token-file visutility.token`,
 	f.Var(&s.webhookAllow, "webhook-allow", "a private network that webhooks may be sent to (repeatable)")
 	f.StringVar(&s.callbackURL, "callback-url", "", "the base URL under which webhook trainers reach this server (default: the address listened on, if it is a single one)")
 	f.StringVar(&s.natsListen, "nats-listen", "", "open the log's NATS port here (default: no port)")
-	f.StringVar(&s.ingest, "ingest", "", "a file that says what the names of other systems mean here (see docs/ingest.md)")
+	f.StringVar(&s.ingest, "ingest", "", "a file that says what the names of other systems mean here, and how predictions are measured (see docs/ingest.md)")
 	f.StringSliceVar(&s.allowHosts, "allow-host", nil, "a host name under which this server is asked for, beside its address (repeatable)")
 	f.Var(&s.logFormat, "log-format", "how the log on the standard error is written")
 	f.Var(&s.logLevel, "log-level", "how much of it")
@@ -110,6 +110,9 @@ func (s *serving) run(cmd *cobra.Command) (err error) {
 	options, err := s.options(ln.Addr(), logger, registry)
 	if err != nil {
 		return err
+	}
+	if mapping != nil {
+		options.Predictions = mapping.Predictions
 	}
 	e, err := engine.Open(ctx, options)
 	if err != nil {
