@@ -99,6 +99,18 @@ func NewJoiner(rules Rules, limits Limits) *Joiner {
 	return &Joiner{rules: rules, limits: limits.withDefaults(), models: map[string]*model{}, counts: Counts{Dropped: map[string]uint64{}}}
 }
 
+// Adopt goes on with other rules and reports whether they differ. Windows that are open keep their length.
+func (j *Joiner) Adopt(rules Rules) bool {
+	if slices.Equal(j.rules, rules) {
+		return false
+	}
+	j.rules = rules
+	for name, m := range j.models {
+		m.settings = rules.For(name)
+	}
+	return true
+}
+
 // Counts returns what was done so far.
 func (j *Joiner) Counts() Counts {
 	c := j.counts

@@ -27,7 +27,8 @@ type Marks interface {
 // The names under which an observer keeps its marks.
 const (
 	publishedMark = "quality.published" // in the log of predictions: what it made the joiner say is in the log of events
-	intentMark    = "quality.intent"    // in the log of events: what is being published is not before it
+	intendedMark  = "quality.intended"  // in the log of predictions: what it made the joiner say may be in the log of events
+	intentMark    = "quality.intent"    // in the log of events: that is not before it
 )
 
 // Options say what an [Observer] works with.
@@ -55,7 +56,7 @@ type Options struct {
 // An Observer joins what the log of predictions has and publishes what comes of it, exactly once.
 //
 // A judgement is identified by the position of the entry that made the window mature, since the joiner is
-// a pure fold. Before it is published, the end of the log of events is marked; afterwards, its position. What is made
+// a pure fold. Before it is published, that position and the end of the log of events are marked; afterwards, that it was. What is made
 // again after a crash and lies before the mark is passed over; what was being published when the
 // process ended is looked for in the log of events first.
 type Observer struct {
@@ -72,7 +73,10 @@ type partition struct {
 	joiner    *Joiner
 	applied   visutility.Position // folded
 	published visutility.Position // mark
-	unsure    bool                // whether what comes after the mark was published
+	intended  visutility.Position // mark
+	unsure    bool                // what comes after the mark may have been published
+	adopted   bool                // the rules are those of now
+	unsettled bool                // and are to be saved before anything is folded by them
 	waiting   []Judged            // made by the entry at applied, not yet published
 	saved     visutility.Position // of the last snapshot
 	savedAt   time.Time
@@ -127,11 +131,15 @@ func (o *Observer) partition(ctx context.Context, number int) (*partition, error
 	if err != nil {
 		return nil, err
 	}
-	p := &partition{joiner: NewJoiner(o.o.Rules, o.o.Limits), published: mark, unsure: true, savedAt: o.o.Now()}
+	intended, _, err := o.o.Marks.ObserverPosition(ctx, intendedMark, number)
+	if err != nil {
+		return nil, err
+	}
+	p := &partition{joiner: NewJoiner(o.o.Rules, o.o.Limits), published: mark, intended: intended, unsure: true, unsettled: true, savedAt: o.o.Now()}
 	switch at, state, err := readSnapshot(o.file(number)); {
 	case errors.Is(err, fs.ErrNotExist):
 	case err == nil && p.joiner.UnmarshalBinary(state) == nil:
-		p.applied, p.saved = at, at
+		p.applied, p.saved, p.unsettled = at, at, false
 	default:
 		// The log has it all, as far as it reaches back; what was published is not published again.
 		o.o.Logger.Warn("the state of joined predictions cannot be read and is made anew from the log", "partition", number, "error", err)
@@ -159,6 +167,9 @@ func (o *Observer) Observe(ctx context.Context, b visutility.Batch) error {
 		if e.Position <= p.applied {
 			continue
 		}
+		if err := o.adopt(p, b.Partition, e.Position); err != nil {
+			return err
+		}
 		p.waiting = p.joiner.Fold(e.Stored, e.Payloads)
 		p.applied = e.Position
 		if err := o.flush(ctx, p, b.Partition); err != nil {
@@ -166,8 +177,24 @@ func (o *Observer) Observe(ctx context.Context, b visutility.Batch) error {
 		}
 	}
 	if wait := max(o.o.SnapshotEvery, 20*p.took); p.applied > p.saved && o.o.Now().Sub(p.savedAt) >= wait {
-		o.save(p, b.Partition)
+		_ = o.save(p, b.Partition) // counted and tried again: the log has it all
 	}
+	return nil
+}
+
+// adopt puts the rules of now in force, behind all that was or may have been published: what is folded again must come out as it
+// did. From there on it is to be folded by these rules, also after a crash, so that is saved first.
+func (o *Observer) adopt(p *partition, number int, next visutility.Position) error {
+	if p.adopted || next <= max(p.published, p.intended) {
+		return nil
+	}
+	p.unsettled = p.joiner.Adopt(o.o.Rules) || p.unsettled
+	if p.unsettled {
+		if err := o.save(p, number); err != nil {
+			return err
+		}
+	}
+	p.adopted, p.unsettled = true, false
 	return nil
 }
 
@@ -180,19 +207,10 @@ func (o *Observer) flush(ctx context.Context, p *partition, number int) error {
 		p.waiting = nil
 		return nil
 	}
-	if p.unsure {
-		if err := o.recall(ctx, p, number); err != nil {
-			return err
-		}
-		p.unsure = false
-	}
-	last, err := o.o.Events.Last(ctx, number)
-	if err != nil {
+	if err := o.intend(ctx, p, number); err != nil {
 		return err
 	}
-	if err := o.o.Marks.SetObserverPositions(ctx, intentMark, map[int]visutility.Position{number: last}); err != nil {
-		return err
-	}
+	p.unsure = true // until it is marked
 	for len(p.waiting) > 0 {
 		w := p.waiting[0]
 		err := o.o.Publish(ctx, w.Key, w.Events)
@@ -208,16 +226,37 @@ func (o *Observer) flush(ctx context.Context, p *partition, number int) error {
 	if err := o.o.Marks.SetObserverPositions(ctx, publishedMark, map[int]visutility.Position{number: p.applied}); err != nil {
 		return err
 	}
-	p.published = p.applied
+	p.published, p.unsure = p.applied, false
 	return nil
 }
 
-// recall drops what waits of what an earlier process published just before its end.
-func (o *Observer) recall(ctx context.Context, p *partition, number int) error {
-	from, found, err := o.o.Marks.ObserverPosition(ctx, intentMark, number)
-	if err != nil || !found {
+// intend marks what is about to be published, and the end of the log of events before it. Where what comes after the
+// mark may have been published, it is looked for, and the end stays as it is marked: whoever comes next looks from there too.
+func (o *Observer) intend(ctx context.Context, p *partition, number int) error {
+	if p.intended != p.applied {
+		if err := o.o.Marks.SetObserverPositions(ctx, intendedMark, map[int]visutility.Position{number: p.applied}); err != nil {
+			return err
+		}
+		p.intended = p.applied
+	}
+	if p.unsure {
+		from, found, err := o.o.Marks.ObserverPosition(ctx, intentMark, number)
+		if err != nil {
+			return err
+		}
+		if found {
+			return o.recall(ctx, p, number, from)
+		}
+	}
+	last, err := o.o.Events.Last(ctx, number)
+	if err != nil {
 		return err
 	}
+	return o.o.Marks.SetObserverPositions(ctx, intentMark, map[int]visutility.Position{number: last})
+}
+
+// recall drops what waits of what is in the log of events after a position.
+func (o *Observer) recall(ctx context.Context, p *partition, number int, from visutility.Position) error {
 	first, err := o.o.Events.First(ctx, number)
 	if err != nil {
 		return err
@@ -270,15 +309,15 @@ func (o *Observer) Close() error {
 		p.mu.Lock()
 		// What waits was made by the entry at applied, which must be folded again.
 		if p.applied > p.saved && len(p.waiting) == 0 {
-			o.save(p, number)
+			_ = o.save(p, number) // the log has it all
 		}
 		p.mu.Unlock()
 	}
 	return nil
 }
 
-// save makes a snapshot. One that fails is counted and tried again later: the log has it all.
-func (o *Observer) save(p *partition, number int) {
+// save makes a snapshot. One that fails is counted.
+func (o *Observer) save(p *partition, number int) error {
 	began := o.o.Now()
 	state, err := p.joiner.AppendBinary(nil)
 	if err == nil {
@@ -288,9 +327,10 @@ func (o *Observer) save(p *partition, number int) {
 	if err != nil {
 		p.unsaved++
 		o.o.Logger.Warn("the state of joined predictions could not be saved; more of the log is read at the next start", "partition", number, "error", err)
-		return
+		return fmt.Errorf("save the state of joined predictions: %w", err)
 	}
 	p.saved = p.applied
+	return nil
 }
 
 func (o *Observer) file(number int) string {

@@ -19,6 +19,7 @@ const snapshotLayout = 1
 // What a snapshot holds, in gob: columns instead of many small things.
 type joinerState struct {
 	Layout int
+	Rules  Rules
 	Now    int64
 	Swept  int64
 	Models []modelState
@@ -26,7 +27,6 @@ type joinerState struct {
 
 type modelState struct {
 	Name         string
-	Settings     Settings
 	Windows      []windowState
 	Closed       []span
 	Before       int64
@@ -68,7 +68,7 @@ type cohortState struct {
 
 // AppendBinary appends a snapshot, from which [Joiner.UnmarshalBinary] goes on exactly. The counts are not in it.
 func (j *Joiner) AppendBinary(b []byte) ([]byte, error) {
-	s := joinerState{Layout: snapshotLayout, Now: j.now, Swept: j.swept}
+	s := joinerState{Layout: snapshotLayout, Rules: j.rules, Now: j.now, Swept: j.swept}
 	for _, name := range slices.Sorted(maps.Keys(j.models)) {
 		s.Models = append(s.Models, j.models[name].state())
 	}
@@ -82,7 +82,7 @@ func (j *Joiner) AppendBinary(b []byte) ([]byte, error) {
 }
 
 func (m *model) state() modelState {
-	s := modelState{Name: m.name, Settings: m.settings, Closed: m.closed, Before: m.before, Arrival: m.arrival, Since: m.since, Seen: m.seen}
+	s := modelState{Name: m.name, Closed: m.closed, Before: m.before, Arrival: m.arrival, Since: m.since, Seen: m.seen}
 	for _, id := range m.queue {
 		if e, waits := m.early[id]; waits {
 			s.EarlyIDs = append(s.EarlyIDs, id[:]...)
@@ -122,8 +122,7 @@ func (m *model) state() modelState {
 	return s
 }
 
-// UnmarshalBinary restores a snapshot into a new joiner. The settings of a model that were changed since hold from
-// its next new window on.
+// UnmarshalBinary restores a snapshot into a new joiner, with the rules it had then.
 func (j *Joiner) UnmarshalBinary(b []byte) error {
 	const head = 4
 	if len(b) < head || crc32.ChecksumIEEE(b[head:]) != uint32(b[0])<<24|uint32(b[1])<<16|uint32(b[2])<<8|uint32(b[3]) {
@@ -136,7 +135,7 @@ func (j *Joiner) UnmarshalBinary(b []byte) error {
 	if s.Layout != snapshotLayout {
 		return fmt.Errorf("%w: the snapshot of the joiner has layout %d; this release knows %d", visutility.ErrInvalid, s.Layout, snapshotLayout)
 	}
-	j.now, j.swept = s.Now, s.Swept
+	j.rules, j.now, j.swept = s.Rules, s.Now, s.Swept
 	for i := range s.Models {
 		m := newModel(s.Models[i].Name, j.rules.For(s.Models[i].Name))
 		if err := j.restore(m, &s.Models[i]); err != nil {
