@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 //
 //	start [flags]             the server, on a free port, with ./data and ./policies, in the background;
 //	                          its address goes to VISUTILITY_SERVER
-//	stop [terminate|kill]     end it by a signal (interrupt) and wait for it
+//	halt [terminate|kill]     end it by a signal (interrupt) and wait for it; "stop" would end the story, as passed
 //	json PATH OP VALUE        check the last output: OP is ==, != or ~ (a regular expression)
 //	json-env NAME PATH        keep a value of the last output
 //	wait-for PATH OP VALUE -- COMMAND…   repeat a command until its output has that value
@@ -58,7 +58,7 @@ func TestStories(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"start": start, "stop": stop, "json": checkJSON, "json-env": jsonEnv,
+			"start": start, "halt": halt, "json": checkJSON, "json-env": jsonEnv,
 			"history": wellHistory, "wait-for": waitFor, "wait-for-file": waitForFile, "post": post,
 		},
 	})
@@ -97,7 +97,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	})
 	go func() {
 		defer close(ended)
-		_ = cmd.Wait() // stop looks at the state
+		_ = cmd.Wait() // halt looks at the state
 	}()
 	poll(ts, "the server to start", func() bool {
 		select {
@@ -115,8 +115,8 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// stop ends the server and checks that it ended well; killed it need not.
-func stop(ts *testscript.TestScript, _ bool, args []string) {
+// halt ends the server and checks that it ended well; killed it need not.
+func halt(ts *testscript.TestScript, _ bool, args []string) {
 	r := ts.Value(runningKey{}).(*running)
 	cmd := r.cmd
 	r.cmd = nil
