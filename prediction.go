@@ -18,7 +18,8 @@ type Prediction struct {
 	Model string
 	// ID tells the predictions of a model apart: the truth names it. Required.
 	ID string
-	// Answer is what the model predicted: a class or a number. Required.
+	// Answer is what the model predicted: a class or a number. Where there is a score it may be left
+	// out, with a Number that is NaN: then nothing is told that needs a class.
 	Answer Answer
 	// Score is the probability, 0 to 1, of the positive class; NaN for none.
 	Score float64
@@ -56,11 +57,16 @@ type Feature struct {
 	Value Answer
 }
 
+// Answered reports whether there is an answer, not a score alone.
+func (p *Prediction) Answered() bool { return p.Answer.Class != "" || !math.IsNaN(p.Answer.Number) }
+
 // Check returns what is wrong with the prediction, see [Event.Check].
 func (p *Prediction) Check(errs []FieldError, prefix string, now time.Time) []FieldError {
 	errs = checkSample(errs, prefix, p.Model, p.ID, p.Time, now)
 	errs = checkName(errs, prefix+"version", p.Version, false)
-	errs = p.Answer.check(errs, prefix+"prediction")
+	if p.Answered() || math.IsNaN(p.Score) {
+		errs = p.Answer.check(errs, prefix+"prediction")
+	}
 	if !math.IsNaN(p.Score) && !(p.Score >= 0 && p.Score <= 1) {
 		errs = append(errs, FieldError{prefix + "score", fmt.Sprintf("is %v; send a probability from 0 to 1", p.Score), "range"})
 	}
@@ -73,9 +79,6 @@ func (p *Prediction) Check(errs []FieldError, prefix string, now time.Time) []Fi
 		if len(f.Name) > MaxFeatureBytes {
 			errs = append(errs, FieldError{prefix + "features", fmt.Sprintf("has a name of %d bytes; %d are allowed", len(f.Name), MaxFeatureBytes), "too_long"})
 			continue
-		}
-		if f.Name == "score" || f.Name == "prediction" { // their drift has these names
-			errs = append(errs, FieldError{field, "is not a name for a feature: that of the prediction itself is watched under it; rename the feature", "reserved"})
 		}
 		errs = checkName(errs, field, f.Name, true)
 		errs = f.Value.check(errs, field)

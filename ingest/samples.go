@@ -33,12 +33,12 @@ var labelWords = words{
 }
 
 // Predictions decodes predictions, in the forms in which [JSON] and [NDJSON] take events: objects of "model", "id",
-// "prediction" (a text, a boolean or a number) and, optionally, "score", "features", "version", "time", "labels". A feature that is null
+// "prediction" (a text, a boolean or a number), "score" or both and, optionally, "features", "version", "time", "labels". A feature that is null
 // is left out.
 func Predictions(contentType string, body []byte, now time.Time) ([]visutility.Prediction, error) {
 	var out []visutility.Prediction
 	err := decodeSamples(contentType, body, now, &predictionWords, func(d *decoder, i int) error {
-		p := visutility.Prediction{Score: math.NaN()}
+		p := visutility.Prediction{Score: math.NaN(), Answer: visutility.Answer{Number: math.NaN()}}
 		var answered bool
 		before := len(d.faults.list)
 		err := d.members(i, func(name string, raw jsontext.Value) {
@@ -66,8 +66,8 @@ func Predictions(contentType string, body []byte, now time.Time) ([]visutility.P
 		if err != nil {
 			return err
 		}
-		if !answered {
-			d.add(i, "prediction", "empty", "is missing: a text, a boolean or a number")
+		if !answered && math.IsNaN(p.Score) {
+			d.add(i, "prediction", "empty", "is missing: a text, a boolean or a number; a score alone would do")
 		}
 		labels := p.Labels // were checked when they were first seen
 		p.Labels = nil

@@ -11,7 +11,8 @@ import (
 const (
 	maxClasses = 100 // of a cohort
 	noClass    = int16(-1)
-	leastProb  = 1e-15 // log_loss takes no probability to be less
+	scoreAlone = int16(-2) // in place of a class that was not told
+	leastProb  = 1e-15     // log_loss takes no probability to be less
 )
 
 // A cohort is the predictions of one version and segment in one window.
@@ -24,6 +25,7 @@ type cohort struct {
 	confusion map[pair]int64
 	scored    map[int16]*scored // by the class that was right
 	numbers   numbers
+	unclassed int64 // labels of scores that came without a class
 	columns   map[string]*column
 }
 
@@ -86,7 +88,11 @@ func (c *cohort) join(e entry, a visutility.Answer, task Task) bool {
 	if e.class == noClass || right == noClass {
 		return false
 	}
-	c.confusion[pair{e.class, right}]++
+	if e.class == scoreAlone {
+		c.unclassed++
+	} else {
+		c.confusion[pair{e.class, right}]++
+	}
 	if !math.IsNaN(score) {
 		c.score(right, score)
 	}
@@ -138,7 +144,7 @@ func (c *cohort) measure(m *model) []measured {
 	for _, n := range c.confusion {
 		classified += float64(n)
 	}
-	joined := classified + float64(c.numbers.Count)
+	joined := classified + float64(c.numbers.Count+c.unclassed)
 	out := []measured{
 		{"label_coverage", joined / float64(c.predicted), float64(c.predicted)},
 		{"label_lag", c.lag.quantile(0.5), joined},
@@ -150,9 +156,11 @@ func (c *cohort) measure(m *model) []measured {
 			out = append(out, measured{"wmape", n.Absolute / n.Right, count})
 		}
 	}
+	positive := c.positive(m.settings.Positive)
 	if classified > 0 {
-		positive := c.positive(m.settings.Positive)
 		out = append(out, c.classification(positive, classified)...)
+	}
+	if len(c.scored) > 0 {
 		out = append(out, c.probabilities(positive)...)
 	}
 	return append(out, c.drifts(m)...)

@@ -15,7 +15,9 @@
 //	auc log_loss                          where there are scores
 //	mae rmse wmape                        of numbers
 //	label_coverage label_lag              the share that got a label; the median delay, in seconds
-//	drift.FEATURE drift_score             the distance from the reference; the greatest of all
+//	drift.FEATURE                         the distance of a feature from the reference
+//	prediction_drift probability_drift    that of what is predicted, and of the scores
+//	drift_score                           the greatest of these
 //
 // The reference is the first mature window of a version that has enough samples.
 //

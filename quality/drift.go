@@ -17,9 +17,9 @@ const (
 	maxCategories = 100 // of a feature; the others count as one
 	groups        = 10  // of a reference's numbers, of about equal size
 	driftPrefix   = "drift."
-	scoreColumn   = "score"      // the drift of scores
-	answerColumn  = "prediction" // the drift of what is predicted
-	otherCategory = "\x00"       // occurs in no category
+	scoreColumn   = "probability_drift" // of scores
+	answerColumn  = "prediction_drift"  // of what is predicted
+	otherCategory = "\x00"              // occurs in no category
 )
 
 // A column is the values of a feature in a cohort.
@@ -49,12 +49,14 @@ func (c *column) add(a visutility.Answer) {
 func (j *Joiner) observe(m *model, c *cohort, p *pb.Prediction, e entry) {
 	c.predicted++
 	answer := visutility.Answer{Class: p.Class, Number: p.Number}
-	if e.class != noClass {
+	if e.class >= 0 {
 		answer.Class = c.classes[e.class]
 	}
-	j.column(c, driftPrefix+answerColumn, answer)
+	if e.class != scoreAlone {
+		j.column(c, answerColumn, answer)
+	}
 	if p.Score != nil {
-		j.column(c, driftPrefix+scoreColumn, visutility.Answer{Number: logit(*p.Score)})
+		j.column(c, scoreColumn, visutility.Answer{Number: logit(*p.Score)})
 	}
 	for _, f := range p.Features {
 		j.column(c, driftPrefix+f.Name, visutility.Answer{Class: f.Category, Number: f.Number})

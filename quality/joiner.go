@@ -132,7 +132,8 @@ func (j *Joiner) Fold(stored int64, payloads [][]byte) []Judged {
 		}
 		for _, p := range s.Predictions {
 			j.counts.Predictions++
-			if sound(p.Number, p.Time) && (p.Score == nil || *p.Score >= 0 && *p.Score <= 1) && !slices.ContainsFunc(p.Features, func(f *pb.Feature) bool { return !sound(f.Number, 0) }) {
+			alone := p.Score != nil && p.Class == "" && math.IsNaN(p.Number)
+			if (alone || sound(p.Number, p.Time)) && sound(0, p.Time) && (p.Score == nil || *p.Score >= 0 && *p.Score <= 1) && !slices.ContainsFunc(p.Features, func(f *pb.Feature) bool { return !sound(f.Number, 0) }) {
 				j.predict(p)
 			} else {
 				j.drop(dropMalformed, 1)
@@ -201,6 +202,11 @@ func (j *Joiner) predict(p *pb.Prediction) {
 	}
 	e := entry{cohort: c, class: noClass, value: p.Number, at: int32(p.Time - w.start), arrived: seconds(j.now - w.start)}
 	switch asClass := p.Class != "" || p.Score != nil; {
+	case math.IsNaN(p.Number) && m.settings.Task != Regression:
+		e.class, e.value = scoreAlone, *p.Score
+	case math.IsNaN(p.Number):
+		j.drop(dropAnswer, 1)
+		return
 	case m.settings.Task == Classification || m.settings.Task == "" && asClass:
 		if e.class = c.class(className(p.Class, p.Number)); e.class == noClass {
 			j.drop(dropLimit, 1)

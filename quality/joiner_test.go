@@ -105,6 +105,9 @@ func drawWorld(t *rapid.T) world {
 		p.Answer = draw()
 		if !numeric && rapid.Bool().Draw(t, "scored") {
 			p.Score = rapid.SampledFrom([]float64{0, 0.001, 0.1, 0.25, 0.5, 0.75, 0.9, 0.999, 1}).Draw(t, "score")
+			if rapid.IntRange(0, 3).Draw(t, "alone") == 0 {
+				p.Answer = number(math.NaN())
+			}
 		}
 		w.predictions = append(w.predictions, p)
 		if rapid.IntRange(0, 4).Draw(t, "labelled") > 0 {
@@ -166,7 +169,7 @@ func (w world) naive(positive string) map[string]float64 {
 		if len(said) == 0 {
 			continue
 		}
-		if said[0].Class == "" {
+		if right[0].Class == "" {
 			naiveNumbers(set, said, right)
 		} else {
 			naiveClasses(set, said, right, scores, positive)
@@ -188,19 +191,24 @@ func naiveNumbers(set func(string, float64), said, right []visutility.Answer) {
 }
 
 func naiveClasses(set func(string, float64), said, right []visutility.Answer, scores []float64, positive string) {
-	hits, classes := 0.0, map[string]bool{}
+	hits, all, classes := 0.0, 0.0, map[string]bool{}
 	for i := range said {
+		if said[i].Class == "" {
+			continue // a score alone
+		}
+		all++
 		if said[i] == right[i] {
 			hits++
 		}
 		classes[said[i].Class], classes[right[i].Class] = true, true
 	}
-	set("accuracy", hits/float64(len(said)))
+	set("accuracy", hits/all)
 	of := func(class string, none float64) (precision, recall, f1 float64) {
 		var tp, fp, fn float64
 		for i := range said {
 			s, r := said[i].Class == class, right[i].Class == class
 			switch {
+			case said[i].Class == "":
 			case s && r:
 				tp++
 			case s:
@@ -472,7 +480,7 @@ func TestDriftIsHeldAgainstTheFirstWindowOfTheVersion(t *testing.T) {
 			}
 			return v
 		}
-		for _, metric := range []string{"drift.moves", "drift.stays", "drift.kind", "drift.score", "drift.prediction", "drift_score"} {
+		for _, metric := range []string{"drift.moves", "drift.stays", "drift.kind", "probability_drift", "prediction_drift", "drift_score"} {
 			if v := at(metric, 1); !math.IsNaN(v) {
 				t.Errorf("%s: %s of the reference itself is %v", distance, metric, v)
 			}

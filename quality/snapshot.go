@@ -63,6 +63,7 @@ type cohortState struct {
 	Confusion map[pair]int64
 	Scored    map[int16]*scored
 	Numbers   numbers
+	Unclassed int64
 	Columns   map[string]*column
 }
 
@@ -101,7 +102,7 @@ func (m *model) state() modelState {
 		place := map[*cohort]uint16{}
 		for i, c := range w.cohorts {
 			place[c] = uint16(i)
-			cs := cohortState{Series: c.series, Predicted: c.predicted, Classes: c.classes, Confusion: c.confusion, Scored: c.scored, Numbers: c.numbers, Columns: c.columns}
+			cs := cohortState{Series: c.series, Predicted: c.predicted, Classes: c.classes, Confusion: c.confusion, Scored: c.scored, Numbers: c.numbers, Unclassed: c.unclassed, Columns: c.columns}
 			if !w.judged {
 				cs.Lag = &c.lag
 			}
@@ -196,7 +197,7 @@ func restoreCohort(w *window, s *cohortState) *cohort {
 		c.settle()
 		return c
 	}
-	c.predicted, c.classes, c.numbers = s.Predicted, s.Classes, s.Numbers
+	c.predicted, c.classes, c.numbers, c.unclassed = s.Predicted, s.Classes, s.Numbers, s.Unclassed
 	if s.Lag != nil {
 		c.lag = *s.Lag
 	}

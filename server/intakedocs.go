@@ -39,11 +39,11 @@ func metricsDoc() *huma.Operation {
 func predictionsDoc() *huma.Operation {
 	return intakeDoc("post-predictions", "Send predictions", "predictions",
 		" They are joined with their labels by model and id, and come to metric events once their window is mature.", &huma.Schema{
-			Type: "object", AdditionalProperties: false, Required: []string{"model", "id", "prediction"},
+			Type: "object", AdditionalProperties: false, Required: []string{"model", "id"},
 			Properties: map[string]*huma.Schema{
 				"model":      nameSchema("The model that predicted."),
 				"id":         nameSchema("Tells the predictions of a model apart. A whole number is taken too."),
-				"prediction": answerSchema("What was predicted: a class or a number."),
+				"prediction": answerSchema("What was predicted: a class or a number. A score alone will do."),
 				"score":      {Type: "number", Minimum: new(0.0), Maximum: new(1.0), Description: "The probability of the positive class."},
 				"features": {Type: "object", AdditionalProperties: answerSchema(""),
 					Description: "Inputs whose drift is to be watched, at most 256: numbers and categories. Null is as good as absent."},
