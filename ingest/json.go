@@ -87,8 +87,12 @@ type decoder struct {
 	now    time.Time
 	quoted bool // the body is what quoteNonFinite made
 	events []visutility.Event
-	check  []visutility.FieldError
-	text   []byte
+	// For the features of predictions, which are objects inside.
+	innerIn  bytes.Buffer
+	inner    jsontext.Decoder
+	features []visutility.Feature
+	check    []visutility.FieldError
+	text     []byte
 }
 
 var decoders = sync.Pool{New: func() any { return &decoder{names: newNames()} }}
@@ -105,6 +109,7 @@ func (d *decoder) attempt(body []byte, now time.Time, lines bool) error {
 	bad := d.faults.err(single, d.words.noun)
 	d.in = bytes.Buffer{} // lets go of body
 	d.json.Reset(&d.in)
+	d.innerIn = bytes.Buffer{}
 	d.labels.reset()
 	d.faults.list, d.quoted = nil, false
 	if err != nil && err != errEnough {

@@ -1,7 +1,9 @@
 package ingest
 
 import (
+	"bytes"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -48,13 +50,13 @@ func Predictions(contentType string, body []byte, now time.Time) ([]visutility.P
 			case "id":
 				p.ID = d.id(i, raw)
 			case "prediction":
-				p.Answer, answered = d.answer(i, name, raw), true
+				p.Answer, answered = d.answer(i, "", name, raw), true
 			case "score":
 				if p.Score = d.number(i, name, raw); math.IsNaN(p.Score) && len(d.faults.list) == before {
 					d.add(i, name, "nan", "is NaN; send a probability from 0 to 1 or nothing")
 				}
 			case "features":
-				p.Features = d.features(i, raw)
+				p.Features = d.featureSet(i, raw)
 			case "version":
 				p.Version = d.string(i, name, raw)
 			case "time":
@@ -97,7 +99,7 @@ func Labels(contentType string, body []byte, now time.Time) ([]visutility.Truth,
 			case "id":
 				t.ID = d.id(i, raw)
 			case "label":
-				t.Answer, answered = d.answer(i, name, raw), true
+				t.Answer, answered = d.answer(i, "", name, raw), true
 			case "time":
 				t.Time = d.time(i, raw)
 			}
@@ -206,25 +208,31 @@ func (d *decoder) id(i int, raw jsontext.Value) string {
 	return string(s) // not interned: it comes twice in all
 }
 
-func (d *decoder) answer(i int, field string, raw jsontext.Value) visutility.Answer {
+// answer is a class or a number; where it is wrong, the field under that path is.
+func (d *decoder) answer(i int, path, name string, raw jsontext.Value) visutility.Answer {
 	switch raw.Kind() {
 	case 't':
 		return visutility.Answer{Class: "true"}
 	case 'f':
 		return visutility.Answer{Class: "false"}
 	case '0':
-		return visutility.Answer{Number: d.number(i, field, raw)}
+		if v, err := strconv.ParseFloat(string(raw), 64); err == nil {
+			return visutility.Answer{Number: v}
+		}
+		return visutility.Answer{Number: d.number(i, path+clip(name), raw)} // which says what is wrong with it
 	case '"':
 		if v, is := d.nonFinite(raw); is && d.quoted {
 			return visutility.Answer{Number: v} // the check says what is wrong with it
 		}
-		class := d.string(i, field, raw)
-		if class == "" {
-			d.add(i, field, "empty", "is an empty string; send a text, a boolean or a number")
+		class, err := d.unquote(raw)
+		if err != nil {
+			d.add(i, path+clip(name), "utf8", "is not a valid string: %v", err)
+		} else if len(class) == 0 {
+			d.add(i, path+clip(name), "empty", "is an empty string; send a text, a boolean or a number")
 		}
-		return visutility.Answer{Class: class}
+		return visutility.Answer{Class: d.names.intern(class)}
 	}
-	d.add(i, field, "type", "is %s; send a text, a boolean or a number", kindOf(raw))
+	d.add(i, path+clip(name), "type", "is %s; send a text, a boolean or a number", kindOf(raw))
 	return visutility.Answer{}
 }
 
@@ -244,36 +252,41 @@ func (d *decoder) number(i int, field string, raw jsontext.Value) float64 {
 	return v
 }
 
-func (d *decoder) features(i int, raw jsontext.Value) []visutility.Feature {
+func (d *decoder) featureSet(i int, raw jsontext.Value) []visutility.Feature {
 	if raw.Kind() != '{' {
 		d.add(i, "features", "type", "is %s; send an object such as {\"amount\": 12.5, \"country\": \"DE\"}", kindOf(raw))
 		return nil
 	}
-	var out []visutility.Feature
-	inner := jsontext.NewDecoder(strings.NewReader(string(raw)), jsonOptions)
-	_, _ = inner.ReadToken() // raw was read as an object before
-	for inner.PeekKind() == '"' && !d.enough() {
-		name, err := inner.ReadToken()
+	d.innerIn = *bytes.NewBuffer(raw)
+	d.inner.Reset(&d.innerIn, jsonOptions)
+	_, _ = d.inner.ReadToken() // raw was read as an object before
+	out := d.features[:0]
+	for d.inner.PeekKind() == '"' && !d.enough() {
+		name, err := d.inner.ReadValue()
 		if err != nil {
 			break
 		}
-		f := visutility.Feature{Name: d.names.intern([]byte(name.String()))}
-		value, err := inner.ReadValue()
+		text, err := d.unquote(name)
+		if err != nil {
+			d.add(i, "features", "utf8", "has a name that is not a valid string: %v", err)
+			break
+		}
+		f := visutility.Feature{Name: d.names.intern(text)}
+		value, err := d.inner.ReadValue()
 		if err != nil {
 			break
 		}
 		if value.Kind() == 'n' {
 			continue
 		}
-		f.Value = d.answer(i, "features."+clip(f.Name), value)
-		for k := range out {
-			if out[k].Name == f.Name {
-				d.add(i, "features."+clip(f.Name), "duplicate", "is given twice")
-			}
+		f.Value = d.answer(i, "features.", f.Name, value)
+		if slices.ContainsFunc(out, func(x visutility.Feature) bool { return x.Name == f.Name }) {
+			d.add(i, "features."+clip(f.Name), "duplicate", "is given twice")
 		}
 		if out = append(out, f); len(out) > visutility.MaxFeatures {
 			break // the check says so
 		}
 	}
-	return out
+	d.features = out
+	return slices.Clone(out)
 }

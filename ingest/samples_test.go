@@ -3,6 +3,7 @@ package ingest_test
 import (
 	"errors"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -148,3 +149,36 @@ func TestSettingsOfPredictions(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkSamples decodes 500 predictions a body, and 500 labels.
+func BenchmarkSamples(b *testing.B) {
+	features := strings.Repeat(`"feature_%": 12.25, `, 10)
+	for i := range 10 {
+		features = strings.Replace(features, "%", strconv.Itoa(i), 1)
+	}
+	for _, c := range []struct {
+		name, one string
+		decode    func(body []byte) error
+	}{
+		{"predictions", `{"model": "fraud", "id": "tx-%", "prediction": true, "score": 0.93, "version": "7", "time": 1769857200}`, decodePredictions},
+		{"predictions+features", `{"model": "fraud", "id": "tx-%", "prediction": true, "score": 0.93, "version": "7", "time": 1769857200, "features": {` + features + `"country": "DE"}}`, decodePredictions},
+		{"labels", `{"model": "fraud", "id": "tx-%", "label": true, "time": 1769857200}`, func(body []byte) error { _, err := ingest.Labels("", body, clock); return err }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			var body []byte
+			for i := range 500 {
+				body = append(body, strings.Replace(c.one, "%", strconv.Itoa(i), 1)+"\n"...)
+			}
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := c.decode(body); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/500, "ns/sample")
+		})
+	}
+}
+
+func decodePredictions(body []byte) error { _, err := ingest.Predictions("", body, clock); return err }
