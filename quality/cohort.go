@@ -55,6 +55,14 @@ func newCohort(w *window, s series) *cohort {
 // settle lets go of what was counted.
 func (c *cohort) settle() { *c = cohort{window: c.window, series: c.series} }
 
+// size is what it takes of [Limits.Columns]: nothing once it is settled.
+func (c *cohort) size() int {
+	if c.columns == nil {
+		return 0
+	}
+	return 1 + len(c.columns)
+}
+
 // class is the number of a class, noClass when there are too many.
 func (c *cohort) class(name string) int16 {
 	if i := slices.Index(c.classes, name); i >= 0 {

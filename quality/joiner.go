@@ -16,13 +16,14 @@ import (
 
 // Limits bound the memory of a joiner. Zero fields have the defaults.
 type Limits struct {
-	// Pending is how many predictions are held until their labels come, of all models. Defaults to 500,000 (40 MB).
+	// Pending is how many predictions are held until their labels come, of all models. Defaults to 500,000 (70 MB).
 	Pending int
 	// Models defaults to 10,000.
 	Models int
 	// Cohorts is how many versions and segments a window of a model may have. Defaults to 200.
 	Cohorts int
-	// Columns is how many features and scores of windows that are open are kept, of all models. Defaults to 4,000 (up to 32 MB).
+	// Columns is how many versions, segments, features and scores of windows that are open are kept, of all models.
+	// Defaults to 10,000 (some 15 MB; 95 MB when all are full).
 	Columns int
 }
 
@@ -30,7 +31,7 @@ func (l Limits) withDefaults() Limits {
 	for _, x := range []struct {
 		field *int
 		value int
-	}{{&l.Pending, 500_000}, {&l.Models, 10_000}, {&l.Cohorts, 200}, {&l.Columns, 4_000}} {
+	}{{&l.Pending, 500_000}, {&l.Models, 10_000}, {&l.Cohorts, 200}, {&l.Columns, 10_000}} {
 		if *x.field <= 0 {
 			*x.field = x.value
 		}
@@ -185,6 +186,11 @@ func (j *Joiner) predict(p *pb.Prediction) {
 		j.drop(dropLimit, 1)
 		return
 	}
+	alone := math.IsNaN(p.Number)
+	if alone && m.settings.Task == Regression || p.Class != "" && m.settings.Task == Regression {
+		j.drop(dropAnswer, 1)
+		return
+	}
 	id := identify(p.Id)
 	if _, known := m.ids[id]; known {
 		j.drop(dropDuplicatePrediction, 1)
@@ -195,18 +201,18 @@ func (j *Joiner) predict(p *pb.Prediction) {
 		j.drop(dropLatePrediction, 1)
 		return
 	}
-	c := w.cohort(p, j.limits.Cohorts)
+	if len(m.windows) > maxWindows {
+		j.giveUp(m, m.oldest(w))
+	}
+	c := j.cohort(w, p)
 	if c == nil || !j.makeRoom(m, w) {
 		j.drop(dropLimit, 1)
 		return
 	}
 	e := entry{cohort: c, class: noClass, value: p.Number, at: int32(p.Time - w.start), arrived: seconds(j.now - w.start)}
 	switch asClass := p.Class != "" || p.Score != nil; {
-	case math.IsNaN(p.Number) && m.settings.Task != Regression:
+	case alone:
 		e.class, e.value = scoreAlone, *p.Score
-	case math.IsNaN(p.Number):
-		j.drop(dropAnswer, 1)
-		return
 	case m.settings.Task == Classification || m.settings.Task == "" && asClass:
 		if e.class = c.class(className(p.Class, p.Number)); e.class == noClass {
 			j.drop(dropLimit, 1)
@@ -215,9 +221,6 @@ func (j *Joiner) predict(p *pb.Prediction) {
 		if e.value = math.NaN(); p.Score != nil {
 			e.value = *p.Score
 		}
-	case p.Class != "":
-		j.drop(dropAnswer, 1)
-		return
 	}
 	j.observe(m, c, p, e)
 	m.ids[id] = e
@@ -282,7 +285,7 @@ func (j *Joiner) release(m *model, w *window) {
 		}
 	}
 	for _, c := range w.cohorts {
-		j.columns -= len(c.columns)
+		j.columns -= c.size()
 	}
 	w.ids, w.cohorts = nil, nil
 }
@@ -364,7 +367,8 @@ func (j *Joiner) sweep() []Judged {
 				out = append(out, j.judge(m, w))
 			}
 		}
-		if len(m.windows) == 0 && len(m.early) == 0 && j.now-m.seen > idleFor {
+		// Labels alone make no model.
+		if len(m.windows) == 0 && len(m.early) == 0 && (m.since == 0 || j.now-m.seen > idleFor) {
 			delete(j.models, name)
 		}
 	}
@@ -376,7 +380,7 @@ func (j *Joiner) judge(m *model, w *window) Judged {
 	out := Judged{Model: m.name, Key: fmt.Sprintf("\x00predictions/%x/%d", identify(m.name), w.start)}
 	for _, c := range w.cohorts {
 		out.Events = append(out.Events, c.events(m)...)
-		j.columns -= len(c.columns)
+		j.columns -= c.size()
 		c.settle()
 	}
 	left := w.ids[:0]

@@ -445,6 +445,19 @@ func TestMemoryIsBounded(t *testing.T) {
 	if j.early > most/earlyShare {
 		t.Errorf("%d labels wait for their predictions", j.early)
 	}
+	if j.columns > 200 {
+		t.Errorf("%d columns are held for %d windows", j.columns, len(j.models["fraud"].windows))
+	}
+	// As many versions as predictions are no way around it either.
+	j = NewJoiner(rules(Settings{}), Limits{Columns: 50})
+	for i := range flood {
+		p := predicted(strconv.Itoa(i), epoch, number(1))
+		p.Version = strconv.Itoa(i)
+		play(t, j, logged{stored: epoch, predictions: []visutility.Prediction{p}})
+	}
+	if c := j.Counts(); j.columns > 51 || c.Dropped[dropLimit] == 0 || c.Dropped[dropLimit]+uint64(j.Pending()) != flood {
+		t.Errorf("%d columns, %d pending, %v", j.columns, j.Pending(), c.Dropped)
+	}
 	// A single window that is too large keeps what came first.
 	j = NewJoiner(rules(Settings{}), Limits{Pending: most})
 	for i := range flood {

@@ -136,9 +136,13 @@ func (o *Observer) partition(ctx context.Context, number int) (*partition, error
 		return nil, err
 	}
 	p := &partition{joiner: NewJoiner(o.o.Rules, o.o.Limits), published: mark, intended: intended, unsure: true, unsettled: true, savedAt: o.o.Now()}
-	switch at, state, err := readSnapshot(o.file(number)); {
+	at, state, err := readSnapshot(o.file(number))
+	if err == nil {
+		err = p.joiner.UnmarshalBinary(state)
+	}
+	switch {
 	case errors.Is(err, fs.ErrNotExist):
-	case err == nil && p.joiner.UnmarshalBinary(state) == nil:
+	case err == nil:
 		p.applied, p.saved, p.unsettled = at, at, false
 	default:
 		// The log has it all, as far as it reaches back; what was published is not published again.

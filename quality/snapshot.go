@@ -171,8 +171,9 @@ func (j *Joiner) restore(m *model, s *modelState) error {
 		w := &window{start: ws.Start, end: ws.End, arrived: ws.Arrived, judged: ws.Judged}
 		m.windows = append(m.windows, w)
 		for k := range ws.Cohorts {
-			w.cohorts = append(w.cohorts, restoreCohort(w, &ws.Cohorts[k]))
-			j.columns += len(ws.Cohorts[k].Columns)
+			c := restoreCohort(w, &ws.Cohorts[k])
+			w.cohorts = append(w.cohorts, c)
+			j.columns += c.size()
 		}
 		n := len(ws.Value)
 		if len(ws.IDs) != 16*n || len(ws.Cohort) != n || len(ws.At) != n || len(ws.Came) != n || len(ws.Class) != n || len(ws.Labelled) != n {

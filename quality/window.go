@@ -12,6 +12,8 @@ import (
 const (
 	// maxClosed is how many windows that are over are known as such. What is older than all of them is late.
 	maxClosed = 1024
+	// maxWindows is how many windows of a model are held; the oldest is given up for one more.
+	maxWindows = 10_000
 	// maxReferences is how many cohorts of a model have a reference; those not seen for longest go first.
 	maxReferences = 256
 
@@ -81,10 +83,9 @@ func (w *window) before(other *window) bool {
 
 // window returns the window of a time, a new one if need be, nil where it is over.
 func (m *model) window(t int64) *window {
-	for i := len(m.windows) - 1; i >= 0; i-- {
-		if w := m.windows[i]; w.start <= t && t < w.end {
-			return w
-		}
+	next, _ := slices.BinarySearchFunc(m.windows, t+1, func(x *window, t int64) int { return cmp.Compare(x.start, t) })
+	if next > 0 && t < m.windows[next-1].end {
+		return m.windows[next-1]
 	}
 	length := m.settings.Window.Milliseconds()
 	w := &window{start: t - t%length, end: t - t%length + length}
@@ -98,11 +99,10 @@ func (m *model) window(t int64) *window {
 		}
 		w.clip(t, s)
 	}
-	for _, x := range m.windows {
+	for _, x := range m.windows[max(0, next-1):min(next+1, len(m.windows))] { // its neighbours
 		w.clip(t, span{x.start, x.end})
 	}
-	i, _ := slices.BinarySearchFunc(m.windows, w.start, func(x *window, s int64) int { return cmp.Compare(x.start, s) })
-	m.windows = slices.Insert(m.windows, i, w)
+	m.windows = slices.Insert(m.windows, next, w)
 	return w
 }
 
@@ -172,17 +172,18 @@ type series struct {
 }
 
 // cohort is where a prediction is counted, nil when there are too many.
-func (w *window) cohort(p *pb.Prediction, most int) *cohort {
+func (j *Joiner) cohort(w *window, p *pb.Prediction) *cohort {
 	s := series{p.Version, visutility.Labels(strings.Join(p.Labels, visutility.LabelSep))}
 	for _, c := range w.cohorts {
 		if c.series == s {
 			return c
 		}
 	}
-	if len(w.cohorts) >= most {
+	if len(w.cohorts) >= j.limits.Cohorts || j.columns >= j.limits.Columns {
 		return nil
 	}
 	c := newCohort(w, s)
+	j.columns += c.size()
 	w.cohorts = append(w.cohorts, c)
 	return c
 }
