@@ -17,6 +17,7 @@ const module = "github.com/visutility/visutility"
 var floors = map[string]int{
 	"":               0, // the nouns and the seams
 	"drift":          0,
+	"calibrate":      0,
 	"policy":         1,
 	"bus":            1,
 	"store":          1,
@@ -118,8 +119,8 @@ func TestFilesStaySmall(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range strings.Fields(string(out)) {
-		if strings.HasSuffix(f, ".pb.go") {
-			continue
+		if strings.HasSuffix(f, ".pb.go") || strings.HasSuffix(f, "/schema.d.ts") {
+			continue // generated
 		}
 		b, err := os.ReadFile(f)
 		if errors.Is(err, os.ErrNotExist) {

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/common/model"
-
 	"github.com/visutility/visutility"
 	"github.com/visutility/visutility/policy"
 )
@@ -107,11 +105,8 @@ func spread(from string, rest []string, k policy.Knob) ([]string, error) {
 // number reads a value of a knob; a duration in seconds.
 func number(text string, k policy.Knob) (float64, error) {
 	if k.Span {
-		d, err := model.ParseDuration(text)
-		if err != nil {
-			return 0, fmt.Errorf("%q is not a duration", text)
-		}
-		return time.Duration(d).Seconds(), nil
+		d, err := policy.ParseDuration(text)
+		return d.Seconds(), err
 	}
 	v, err := strconv.ParseFloat(text, 64)
 	if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {

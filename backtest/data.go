@@ -9,6 +9,9 @@ import (
 	"github.com/visutility/visutility"
 )
 
+// MaxEvents bounds what is held of a past: it is 8 GB.
+const MaxEvents = 250_000_000
+
 // Data is a stretch of the past in parsed form, 32 bytes an event. It is filled by one goroutine; once
 // [Run] has been called it only serves to be read, by any number of them.
 type Data struct {
@@ -17,6 +20,7 @@ type Data struct {
 	records []record
 	marked  bool // whether any event is in an incident
 	sorted  bool
+	caveats []string
 }
 
 type seriesKey struct {
@@ -43,6 +47,9 @@ func (d *Data) Add(e visutility.Event, incident bool) error {
 	if e.Time.IsZero() {
 		return fmt.Errorf("%w: the event has no time, so its place in the past is not known", visutility.ErrInvalid)
 	}
+	if len(d.records) == MaxEvents {
+		return fmt.Errorf("%w: there are more than %d events; take a shorter stretch of the past, or fewer models", visutility.ErrInvalid, MaxEvents)
+	}
 	k := seriesKey{e.Model, e.Metric, e.Version, visutility.MakeLabels(e.Labels)}
 	i, ok := d.index[k]
 	if !ok {
@@ -61,6 +68,9 @@ func (d *Data) Add(e visutility.Event, incident bool) error {
 
 // Events is the number of events.
 func (d *Data) Events() int { return len(d.records) }
+
+// Caveat adds a sentence to what reports say they cannot know, for what is missing in these data.
+func (d *Data) Caveat(sentence string) { d.caveats = append(d.caveats, sentence) }
 
 // sort brings the events into the order of time.
 func (d *Data) sort() {

@@ -13,6 +13,9 @@ import (
 	"github.com/visutility/visutility/trigger"
 )
 
+// haltTicks is after how many ticks a player asks whether to stop: each may look at thousands of models.
+const haltTicks = 256
+
 // An ending is what becomes of a run that is played.
 type ending struct {
 	state   visutility.RunState // Succeeded (promoted, that is), Rejected, Failed or Canceled
@@ -51,6 +54,8 @@ type player struct {
 	opened   func(run *visutility.Run)
 	moved    func(run string, to visutility.RunState, now int64)
 	promoted func(model string, now int64)
+	// halt is asked between ticks, now and then, whether to stop: advance then sets stopped and returns. Defaults to never.
+	halt func() bool
 
 	tick    int64 // ms between ticks, a second at least
 	clocked bool  // whether time alone can change a verdict
@@ -59,6 +64,8 @@ type player struct {
 	looked  int64 // the second of the last entry
 	nudged  int64 // the last second after which a tick was asked for
 	runs    int
+	ticks   int
+	stopped bool
 	due     agenda
 	// patience holds what a suppressed fire waits for, by model and policy: see nextTick.
 	patience map[[2]string]string
@@ -75,7 +82,7 @@ func newPlayer(set *policy.Set, start int64, tick time.Duration) *player {
 	return &player{
 		fold: trigger.NewFold(set, nil), set: set, tick: max(tick.Milliseconds(), 1000), now: start,
 		settle: func(*playing) {}, decided: func(*visutility.Decision) {}, opened: func(*visutility.Run) {},
-		moved: func(string, visutility.RunState, int64) {}, promoted: func(string, int64) {},
+		moved: func(string, visutility.RunState, int64) {}, promoted: func(string, int64) {}, halt: func() bool { return false },
 		patience: make(map[[2]string]string), champion: make(map[string]champion), watched: make(map[string]*playing),
 	}
 }
@@ -112,6 +119,10 @@ func (p *player) advance(t int64) {
 		case tick < t:
 			p.now = tick
 			p.put()
+			if p.ticks++; p.ticks%haltTicks == 0 && p.halt() {
+				p.stopped = true
+				return
+			}
 		default:
 			p.now = max(p.now, t)
 			return

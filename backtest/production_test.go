@@ -1,4 +1,4 @@
-package backtest
+package backtest_test
 
 import (
 	"cmp"
@@ -16,6 +16,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/backtest"
 	"github.com/visutility/visutility/engine"
 	"github.com/visutility/visutility/policy"
 	"github.com/visutility/visutility/store"
@@ -36,8 +37,8 @@ func TestBacktestEqualsProduction(t *testing.T) {
 		`{when: "worst(accuracy, \"country\", \"12h\", {min_samples: 30}) < 0.8 || worst(accuracy, \"country\", 3) < 0.7", for: 1h}`,
 		`{when: "excess(accuracy, {tolerance: 0.01}) > 40 || new_samples(drift_score) > 500", cooldown: 1h}`,
 	} {
-		policies = append(policies, mustPolicy(t, fmt.Sprintf("name: p%d\nmodels: ['m*%d']\nretrain: %s\ntrain: {trainer: none}\n", i, i, retrain)),
-			mustPolicy(t, fmt.Sprintf("name: q%d\nmodels: ['m*%d']\nretrain: %s\ntrain: {trainer: none}\n", i, i+3, retrain)))
+		policies = append(policies, parsed(t, fmt.Sprintf("name: p%d\nmodels: ['m*%d']\nretrain: %s\ntrain: {trainer: none}\n", i, i, retrain)),
+			parsed(t, fmt.Sprintf("name: q%d\nmodels: ['m*%d']\nretrain: %s\ntrain: {trainer: none}\n", i, i+3, retrain)))
 	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -63,6 +64,15 @@ func TestBacktestEqualsProduction(t *testing.T) {
 	}
 }
 
+func parsed(t *testing.T, src string) *policy.Policy {
+	t.Helper()
+	p, err := policy.Parse("p.yaml", []byte(src))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 // randomEvents are scores that wander, in the order of time, with late ones and repeated times in between.
 func randomEvents(rng *rand.Rand, models, hours int) []visutility.Event {
 	level := make([]float64, models)
@@ -73,7 +83,7 @@ func randomEvents(rng *rand.Rand, models, hours int) []visutility.Event {
 	for h := range hours {
 		for m := range models {
 			level[m] = min(0.95, max(0.6, level[m]+0.04*rng.NormFloat64()))
-			e := visutility.Event{Model: fmt.Sprintf("m%d", m), Metric: "accuracy", Value: level[m], Time: hour(h), Count: uint64(1 + rng.IntN(100))}
+			e := visutility.Event{Model: fmt.Sprintf("m%d", m), Metric: "accuracy", Value: level[m], Time: time.Date(2026, 1, 1, h, 0, 0, 0, time.UTC), Count: uint64(1 + rng.IntN(100))}
 			switch rng.IntN(4) {
 			case 0:
 				e.Metric, e.Value = "drift_score", rng.Float64()
@@ -155,13 +165,13 @@ func produced(t *testing.T, policies []*policy.Policy, events []visutility.Event
 
 // replayedDecisions are those of a replay of the events.
 func replayedDecisions(t *testing.T, policies []*policy.Policy, events []visutility.Event) []visutility.Decision {
-	data := NewData()
+	data := backtest.NewData()
 	for _, e := range events {
 		if err := data.Add(e, false); err != nil {
 			t.Fatal(err)
 		}
 	}
-	r, err := Run(t.Context(), Options{Policies: policies, TrainTime: 10_000 * time.Hour}, data)
+	r, err := backtest.Run(t.Context(), backtest.Options{Policies: policies, TrainTime: 10_000 * time.Hour}, data)
 	if err != nil {
 		t.Fatal(err)
 	}

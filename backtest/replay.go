@@ -128,12 +128,15 @@ func (x *replay) schedule(p *player, model string, first int64) {
 func (x *replay) feed(ctx context.Context, p *player) error {
 	_, to := x.data.span()
 	x.course = newCourse(x.data, x.sim != nil)
+	p.halt = func() bool { return ctx.Err() != nil }
 	for c, fed := x.course, 0; ; {
 		t, more := to+1, len(c.records) > 0
 		if more {
 			t = c.records[0].time
 		}
-		p.advance(t)
+		if p.advance(t); p.stopped {
+			return context.Cause(ctx)
+		}
 		if fed >= glance || p.turned || !more {
 			if err := cmp.Or(context.Cause(ctx), x.fault()); err != nil {
 				return err

@@ -21,6 +21,8 @@ type Options struct {
 	Policies []*policy.Policy
 	// Against are tried beside them, for comparison. Defaults to none.
 	Against []*policy.Policy
+	// AgainstName is what the plan of Against is called. Defaults to "against".
+	AgainstName string
 	// TrainTime is how long each run takes, from the decision to the promotion. Defaults to one hour.
 	TrainTime time.Duration
 	// Rejected has every challenger rejected. Defaults to every one being promoted.
@@ -29,6 +31,8 @@ type Options struct {
 	Cost float64
 	// Tick is how often silence and age are looked at where no event comes. Defaults to one minute.
 	Tick time.Duration
+	// Workers is how many plans are replayed at once. Defaults to one for each processor.
+	Workers int
 	// Progress is told, now and then and from several goroutines, how many of all events to be
 	// replayed have been. Defaults to nothing.
 	Progress func(done, all int64)
@@ -61,7 +65,7 @@ type Report struct {
 // A Plan is what one way of deciding would have done. What schedules have to do with
 // conditions is how long the models would have been in breach of the policies under them.
 type Plan struct {
-	// Name is "policy", "against", "never", "weekly" or "monthly".
+	// Name is "policy", "against" (or what [Options] calls it), "never", "weekly" or "monthly".
 	Name     string   `json:"name"`
 	Policies []string `json:"policies"`
 	Runs     []Played `json:"runs"`
@@ -154,7 +158,7 @@ func Run(ctx context.Context, o Options, data *Data) (*Report, error) {
 		if err != nil {
 			return nil, err
 		}
-		replays = append(replays, &replay{o: o, data: data, first: first, set: against, plan: Plan{Name: "against"}})
+		replays = append(replays, &replay{o: o, data: data, first: first, set: against, plan: Plan{Name: cmp.Or(o.AgainstName, "against")}})
 	}
 	for _, s := range schedules {
 		replays = append(replays, &replay{o: o, data: data, first: first, set: set, scheduled: true, every: s.every, plan: Plan{Name: s.name}})
@@ -223,7 +227,7 @@ func replayable(policies []*policy.Policy) (*policy.Set, error) {
 func runAll(ctx context.Context, o Options, replays []*replay, events int64) error {
 	var done atomic.Int64
 	g, all := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
+	g.SetLimit(cmp.Or(o.Workers, runtime.GOMAXPROCS(0)))
 	for _, x := range replays {
 		x.seen = func(n int) {
 			if now := done.Add(int64(n)); o.Progress != nil {
@@ -323,7 +327,7 @@ func caveats(o Options, r *Report, data *Data, sims []*simulator) []string {
 	if r.Watched < r.Models {
 		says = append(says, fmt.Sprintf("%d of %d models are watched by no policy; nothing is said of them.", r.Models-r.Watched, r.Models))
 	}
-	return says
+	return append(says, data.caveats...)
 }
 
 // names are the names of the policies of a set.

@@ -202,7 +202,7 @@ func TestSimulatedChallengersAreJudged(t *testing.T) {
 // TestSimulatedRollback: v2, promoted at hour 3, is good for two hours; v3, promoted at 6, is bad from the start and is
 // taken back at 7. Then v2's scores go on; in truth they were good, so nothing fires any more.
 func TestSimulatedRollback(t *testing.T) {
-	l := &lab{score: func(v visutility.Version, at time.Time) float64 {
+	l := &lab{backwards: true, score: func(v visutility.Version, at time.Time) float64 {
 		switch {
 		case v.ID == "v3":
 			return 0.3
@@ -304,6 +304,7 @@ func TestVersionsOfThePastSayNothing(t *testing.T) {
 		return 0.9
 	}}
 	src := strings.Replace(fmt.Sprintf(simulated, "", ""), "accuracy < 0.8", "accuracy < 0.8 || drift_score > 0.5", 1)
+	src = strings.Replace(src, "promote: {", "promote: {approval: required, ", 1)
 	r, err := Run(t.Context(), Options{Policies: []*policy.Policy{mustPolicy(t, src)}, Simulate: l.simulation(t)}, data)
 	if err != nil {
 		t.Fatal(err)
@@ -311,8 +312,11 @@ func TestVersionsOfThePastSayNothing(t *testing.T) {
 	if got := states(&r.Plans[0]); len(got) != 3 || !strings.HasPrefix(got[2], "6h0m0s succeeded v3") {
 		t.Errorf("runs %q, want the third for the drift at hour 6", got)
 	}
-	if caveats := strings.Join(r.Caveats, "\n"); !strings.Contains(caveats, "with the promotions that it had") {
-		t.Errorf("no caveat speaks of the versions:\n%s", caveats)
+	caveats := strings.Join(r.Caveats, "\n")
+	for _, says := range []string{"with the promotions that it had", "Every approval that a policy asks for is taken as given"} {
+		if !strings.Contains(caveats, says) {
+			t.Errorf("no caveat says %q:\n%s", says, caveats)
+		}
 	}
 }
 

@@ -42,8 +42,11 @@ type Options struct {
 	// taken. Defaults to 64 MiB; negative for no such limit.
 	MinFree int64
 	// Listen is the host and port on which the embedded server takes NATS
-	// clients. Defaults to none: no port is opened.
+	// clients, which may publish to [IntakeSubject]. Defaults to none: no port is opened.
 	Listen string
+	// Token is what such clients must show, as a token or as a password. Defaults to
+	// none: whoever can connect may publish.
+	Token string
 	// Logger defaults to one that discards.
 	Logger *slog.Logger
 	// Now defaults to time.Now. It dates events that carry no time.
@@ -97,6 +100,7 @@ type counters struct {
 type Log struct {
 	o          Options
 	partitions int
+	gate       *gate
 	encoders   encoders
 	room       *semaphore.Weighted
 	queue      *queue
@@ -140,7 +144,7 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 		return nil, err
 	}
 	l := &Log{
-		o: o, partitions: partitions, high: h,
+		o: o, partitions: partitions, high: h, gate: &gate{own: rand.Text(), token: o.Token},
 		room:    semaphore.NewWeighted(o.MaxPending),
 		queue:   newQueue(),
 		space:   &space{dir: o.Dir, free: o.free},

@@ -53,7 +53,7 @@ func (l *Log) start(ctx context.Context) (*session, error) {
 	}
 	s := &session{}
 	s.ctx, s.retire = context.WithCancel(context.Background())
-	if err := s.open(ctx, l.o); err != nil {
+	if err := s.open(ctx, l.o, l.gate); err != nil {
 		s.stop()
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func (l *Log) start(ctx context.Context) (*session, error) {
 	return s, nil
 }
 
-func (s *session) open(ctx context.Context, o Options) error {
+func (s *session) open(ctx context.Context, o Options, g *gate) error {
 	opts := &server.Options{
 		ServerName: "visutility", DontListen: true, NoSigs: true,
 		JetStream: true, StoreDir: o.Dir, SyncAlways: true,
@@ -74,7 +74,7 @@ func (s *session) open(ctx context.Context, o Options) error {
 		// the free disk at the start, would refuse them on a small disk.
 		JetStreamMaxStore: 1 << 60, JetStreamMaxMemory: 1 << 30,
 		MaxPayload: maxPayload, MaxPending: maxPending,
-		DisableJetStreamBanner: true,
+		DisableJetStreamBanner: true, CustomClientAuthentication: g,
 	}
 	if o.Listen != "" {
 		host, port, err := net.SplitHostPort(o.Listen)
@@ -100,7 +100,7 @@ func (s *session) open(ctx context.Context, o Options) error {
 	if err := ready(ctx, srv, log); err != nil {
 		return fmt.Errorf("%w: start the embedded server in %s: %w", visutility.ErrUnavailable, o.Dir, err)
 	}
-	if s.nc, err = nats.Connect("", nats.InProcessServer(srv), nats.NoReconnect(), nats.Name("visutility")); err != nil {
+	if s.nc, err = g.connect(srv, nats.NoReconnect(), nats.Name("visutility")); err != nil {
 		return fmt.Errorf("%w: connect to the embedded server: %w", visutility.ErrUnavailable, err)
 	}
 	if s.js, err = jetstream.New(s.nc); err != nil {

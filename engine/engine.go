@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/visutility/visutility"
@@ -41,6 +44,8 @@ type Engine struct {
 	tokens   *trainer.Tokens
 	hub      *trainer.Callbacks
 	tracker  *trainer.Tracker
+	pulls    *prometheus.CounterVec
+	replays  chan struct{} // holds a token for each backtest under way
 }
 
 // Open opens, or makes, a data directory and restores everything in it. Nothing
@@ -51,7 +56,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		return nil, visutility.Invalidf("Dir", "empty", "is missing: the engine needs a data directory")
 	}
 	o.fill()
-	e := &Engine{o: o, log: o.Logger, series: newSeriesSet(o.MaxSeries)}
+	e := &Engine{o: o, log: o.Logger, series: newSeriesSet(o.MaxSeries), replays: make(chan struct{}, maxReplays)}
 	if err := e.open(ctx); err != nil {
 		return nil, errors.Join(err, closeAll(e.closers))
 	}
@@ -102,13 +107,16 @@ func (e *Engine) openStore(ctx context.Context) (err error) {
 func (e *Engine) openBus(ctx context.Context) (err error) {
 	e.bus, err = bus.Open(ctx, bus.Options{
 		Dir: e.path("bus"), Partitions: e.o.Partitions, MaxAge: e.o.Retention, MaxBytes: e.o.MaxLogBytes,
-		Listen: e.o.NATSListen, Logger: e.log,
+		Listen: e.o.NATSListen, Token: e.o.NATSToken, Logger: e.log,
 	})
 	if err != nil {
 		return fmt.Errorf("opening the log: %w", err)
 	}
 	e.closers = append(e.closers, e.bus)
-	return registerLog(e.o.Registerer, e.bus.Stats)
+	e.pulls = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "visutility_queries_total", Help: "PromQL queries of policies that were asked, by policy and what came of them (ok, failed, refused).",
+	}, []string{"policy", "result"})
+	return errors.Join(registerLog(e.o.Registerer, e.bus.Stats), e.o.Registerer.Register(e.pulls))
 }
 
 func (e *Engine) openFold(ctx context.Context) error {
@@ -185,6 +193,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	g.Go(func() error { return e.runner.Run(runCtx) })
 	g.Go(func() error { return e.pumpOutbox(gctx) })
 	g.Go(func() error { return e.tick(gctx) })
+	g.Go(func() error { return e.pull(gctx) })
 	g.Go(func() error { return e.prune(gctx) })
 	g.Go(func() error { return e.policies.watch(gctx, e.trigger.SetPolicies) })
 	g.Go(func() error { return e.reconcile(gctx) })
@@ -206,6 +215,13 @@ func (e *Engine) Attach(name string, o visutility.Observer) error {
 
 // Detach removes an observer, after the batch it is at. Its position is kept.
 func (e *Engine) Detach(ctx context.Context, name string) error { return e.dispatch.Detach(ctx, name) }
+
+// NATS returns a connection to the engine's own NATS server, by which to take in what clients of its
+// port publish to [bus.IntakeSubject], and the address of that port, nil for none. The caller closes the connection.
+func (e *Engine) NATS() (*nats.Conn, net.Addr, error) {
+	nc, err := e.bus.Connect()
+	return nc, e.bus.ListenAddr(), err
+}
 
 // Observers tells how every observer stands.
 func (e *Engine) Observers() []dispatch.Status {

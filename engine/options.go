@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/ingest"
 	"github.com/visutility/visutility/policy"
 	"github.com/visutility/visutility/quality"
 )
@@ -35,6 +36,8 @@ type Options struct {
 	MaxSeries int
 	// MaxRuns bounds the trainings under way at once. Defaults to 4.
 	MaxRuns int
+	// MaxBacktest bounds the events that one backtest replays. Defaults to 2,000,000.
+	MaxBacktest int
 	// Retention is how long the log keeps events. Defaults to 7 days.
 	Retention time.Duration
 	// MaxLogBytes bounds the log on disk. Defaults to 10 GiB.
@@ -60,8 +63,15 @@ type Options struct {
 	TrackingURL string
 	// WebhookAllow are networks that webhooks may be sent to although they are private. Defaults to none.
 	WebhookAllow []netip.Prefix
-	// NATSListen opens the log's NATS port, "127.0.0.1:4222". Defaults to none.
+	// NATSListen opens a NATS port, "127.0.0.1:4222", where clients may publish to the intake;
+	// see [Engine.NATS]. Defaults to none.
 	NATSListen string
+	// NATSToken is what such clients must show. Defaults to none: whoever can connect may publish.
+	NATSToken string
+	// PrometheusURL is where the queries of policies are asked that name no URL. Defaults to none: those fail.
+	PrometheusURL string
+	// Mapping says how the labels of their answers name models. Defaults to ingest.DefaultMapping.
+	Mapping ingest.Mapping
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
 	// Registerer takes the metrics. Defaults to none.
@@ -75,11 +85,26 @@ func (o *Options) fill() {
 	if o.MaxRuns <= 0 {
 		o.MaxRuns = 4
 	}
+	if o.MaxBacktest <= 0 {
+		o.MaxBacktest = 2_000_000
+	}
 	if o.Tick <= 0 {
 		o.Tick = 10 * time.Second
 	}
+	if o.Retention <= 0 {
+		o.Retention = 7 * 24 * time.Hour
+	}
+	if o.MaxLogBytes <= 0 {
+		o.MaxLogBytes = 10 << 30
+	}
+	if o.HistoryRetention <= 0 {
+		o.HistoryRetention = 90 * 24 * time.Hour
+	}
 	if o.DecisionRetention <= 0 {
 		o.DecisionRetention = 365 * 24 * time.Hour
+	}
+	if len(o.Mapping.Model) == 0 {
+		o.Mapping = ingest.DefaultMapping()
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()

@@ -44,8 +44,9 @@ func (o Options) withDefaults() Options {
 }
 
 // A History keeps the metrics of all models. It is a [visutility.Positioner]; its methods
-// are safe for concurrent use.
+// are safe for concurrent use. Its [Feed] tells of what Select has from then on.
 type History struct {
+	Feed
 	options    Options
 	lock       *flock.Flock
 	db         *tsdb.DB
@@ -201,6 +202,7 @@ func (h *History) observe(ctx context.Context, p *partition, entries []visutilit
 		}
 		h.take(p, e)
 		p.applied = e.Position
+		h.Tell(e)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -48,7 +49,9 @@ type MLflow struct {
 }
 
 // NewMLflow makes one.
-func NewMLflow(s *Source) *MLflow { return &MLflow{source: s} }
+func NewMLflow(s *Source) *MLflow {
+	return &MLflow{source: s, experiments: recent[string]{max: maxTracked}, runs: recent[*trackingRun]{max: maxTracked}}
+}
 
 // A TrackedRun is a run of a training program, which may see nothing else.
 type TrackedRun struct {
@@ -136,8 +139,11 @@ func MLflowError(status int, text string) Reply {
 	return Reply{Status: status, ContentType: jsonType, Body: body}
 }
 
-// recent remembers values by key, forgetting the oldest by halves. Not safe for concurrent use.
-type recent[T any] struct{ younger, older map[string]T }
+// recent remembers at most max values by key, forgetting the oldest by halves. Not safe for concurrent use.
+type recent[T any] struct {
+	max            int
+	younger, older map[string]T
+}
 
 func (r *recent[T]) get(key string) (T, bool) {
 	v, ok := r.younger[key]
@@ -150,23 +156,19 @@ func (r *recent[T]) get(key string) (T, bool) {
 }
 
 func (r *recent[T]) put(key string, v T) {
-	if len(r.younger) >= maxTracked/2 || r.younger == nil {
+	if len(r.younger) >= r.max/2 || r.younger == nil {
 		r.older, r.younger = r.younger, make(map[string]T)
 	}
 	r.younger[key] = v
 }
 
 func (r *recent[T]) keys() []string {
-	var keys []string
-	for _, m := range []map[string]T{r.younger, r.older} {
-		for k := range m {
-			if !slices.Contains(keys[:min(len(keys), maxTracked)], k) {
-				keys = append(keys, k)
-			}
-		}
+	all := maps.Clone(r.older)
+	if all == nil {
+		all = make(map[string]T)
 	}
-	slices.Sort(keys)
-	return keys
+	maps.Copy(all, r.younger)
+	return slices.Sorted(maps.Keys(all))
 }
 
 // A trackingRun is a run of MLflow's.
@@ -331,10 +333,10 @@ func (m *MLflow) searchExperiments(c TrackingCall) (TrackingAnswer, error) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		for _, id := range m.experiments.keys() {
-			if name, ok := m.experiments.get(id); ok {
+			if name, ok := m.experiments.get(id); ok && len(list) < 1000 {
 				list = append(list, experiment(id, name))
 			}
 		}
 	}
-	return TrackingAnswer{Reply: map[string]any{"experiments": list[:min(len(list), 1000)]}}, nil
+	return TrackingAnswer{Reply: map[string]any{"experiments": list}}, nil
 }

@@ -191,10 +191,11 @@ func TestMLflowRefuses(t *testing.T) {
 func TestMLflowForgets(t *testing.T) {
 	c := &tracker{t: t, m: NewMLflow(newSource())}
 	exp := c.must("experiments/create", `{"name":"m"}`, "experiment_id")
-	for range 2 * maxTracked {
+	c.m.runs.max = 100
+	for range 2 * c.m.runs.max {
 		c.must("runs/create", `{"experiment_id":"`+exp+`"}`)
 	}
-	if n := len(c.m.runs.younger) + len(c.m.runs.older); n > maxTracked {
+	if n := len(c.m.runs.younger) + len(c.m.runs.older); n > c.m.runs.max {
 		t.Errorf("%d runs are remembered", n)
 	}
 	run := c.must("runs/create", `{"experiment_id":"`+exp+`"}`, "run", "info", "run_id")

@@ -406,7 +406,7 @@ func (s *substitution) call(e ast.Expr) {
 			s.fail(e, "", `duration takes a text, such as duration("30d")`)
 			return
 		}
-		d, err := parseDuration(text)
+		d, err := ParseDuration(text)
 		if err != nil {
 			s.fail(args[0], "", "%v", err)
 			return

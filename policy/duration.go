@@ -8,9 +8,9 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// parseDuration reads "90s", "2h", "1h30m", "30d", "2w", and what [time.ParseDuration]
+// ParseDuration reads "90s", "2h", "1h30m", "30d", "2w", and what [time.ParseDuration]
 // reads ("1.5h"). A duration is not negative and a whole number of milliseconds.
-func parseDuration(s string) (time.Duration, error) {
+func ParseDuration(s string) (time.Duration, error) {
 	s = strings.TrimSpace(s)
 	if strings.HasPrefix(s, "-") {
 		return 0, fmt.Errorf("%q is negative", s)

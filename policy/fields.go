@@ -2,7 +2,6 @@ package policy
 
 import (
 	"math"
-	"net/url"
 	"path"
 	"regexp"
 	"strings"
@@ -136,6 +135,9 @@ func metricFields() []field[Metric] {
 					m.Baseline = Baseline{Constant: true, Value: v}
 				}
 			}},
+		{"source", "Where the metric comes from when nobody sends it.", objectSchema(sourceFields()), func(d *decoder, n *node, m *Metric) {
+			object(d, n, "a source", sourceFields(), m)
+		}},
 	}
 }
 
@@ -244,13 +246,7 @@ func trainFields() []field[Train] {
 
 func webhookFields() []field[Webhook] {
 	return []field[Webhook]{
-		{"url", "Where to send the job.", stringSchema, func(d *decoder, n *node, w *Webhook) {
-			s, ok := d.text(n)
-			if u, err := url.Parse(s); ok && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil) {
-				d.fail(n.at, "must be a URL that begins with https:// or http://, with no password in it")
-			}
-			w.URL = s
-		}},
+		{"url", "Where to send the job.", stringSchema, readURL(func(w *Webhook) *string { return &w.URL })},
 		{"secret_env", "Environment variable that holds the key that signs the requests.", stringSchema, func(d *decoder, n *node, w *Webhook) {
 			s, ok := d.text(n)
 			if ok && !envForm.MatchString(s) {

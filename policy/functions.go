@@ -187,7 +187,7 @@ func (s *substitution) windowArg(e ast.Expr) (window, bool) {
 		s.knob(e, "").Whole = true
 		return window{n: int(n)}, true
 	}
-	d, err := parseDuration(text)
+	d, err := ParseDuration(text)
 	switch {
 	case err != nil:
 		s.fail(e, "", "%v", err)

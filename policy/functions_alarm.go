@@ -83,7 +83,7 @@ func (s *substitution) holdOption(name string, o options) (time.Duration, bool) 
 		return 0, true
 	}
 	text, ok := literalText(x)
-	d, err := parseDuration(text)
+	d, err := ParseDuration(text)
 	if !ok || err != nil || d <= 0 {
 		s.fail(x, "", `%s: hold is how long an alarm lasts, such as "24h"`, name)
 		return 0, false

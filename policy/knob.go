@@ -130,7 +130,7 @@ func (p *Policy) patched(values map[string]string) ([]byte, error) {
 
 func (k *Knob) check(value string) error {
 	if k.Span {
-		if _, err := parseDuration(value); err != nil {
+		if _, err := ParseDuration(value); err != nil {
 			return fmt.Errorf("%w: %s: %v", visutility.ErrInvalid, k.Name, err)
 		}
 		return nil

@@ -132,7 +132,7 @@ func durationLiteral(c ast.CallExpr) (float64, bool) {
 	if !ok {
 		return 0, false
 	}
-	d, err := parseDuration(text)
+	d, err := ParseDuration(text)
 	return float64(d.Milliseconds()), err == nil
 }
 

@@ -3,8 +3,7 @@ package policy
 import "github.com/visutility/visutility"
 
 // Observe folds one event of metric (a number from [Program.Metric]): its time t, its
-// value v, the number n of samples behind it, its labels (needed only where [Program.Divided]
-// says so); now is when its entry was stored and pos where. An event from the future counts as of now.
+// value v, the number n of samples behind it, its labels; now is when its entry was stored and pos where. An event from the future counts as of now.
 //
 // Bit i of look is set when somebody should look at policy i: its verdict
 // changed, or is Fire, or its rollback condition holds or has just ceased to. Observe does not allocate,

@@ -168,7 +168,7 @@ func (d *decoder) duration(n *node, least time.Duration) (time.Duration, bool) {
 	if !ok {
 		return 0, false
 	}
-	v, err := parseDuration(s)
+	v, err := ParseDuration(s)
 	switch {
 	case err != nil:
 		d.fail(n.at, "%v", err)

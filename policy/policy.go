@@ -60,6 +60,8 @@ type Metric struct {
 	// MinSamples is how many samples an aggregate, or the latest value, must stand on to have a value.
 	MinSamples int64
 	Baseline   Baseline
+	// Source is where the metric comes from when nobody sends it. Defaults to nil: it is sent.
+	Source *Query
 }
 
 // A Baseline says what baseline.x is: a constant, or the mean of the first events of a champion.
@@ -182,6 +184,14 @@ func (p *Policy) WorkDir() string {
 		return p.Train.Dir
 	}
 	return filepath.Join(p.Dir, p.Train.Dir)
+}
+
+// Only is the model that the policy is for, "" when it may be for several.
+func (p *Policy) Only() string {
+	if p.exact {
+		return p.Models[0]
+	}
+	return ""
 }
 
 // Matches reports whether the policy is for a model.

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"maps"
 	"math"
 	"slices"
 
@@ -348,10 +349,8 @@ func (p *Program) Metric(name string) int {
 	return -1
 }
 
-// Divided reports whether an operator needs the labels of events.
-func (p *Program) Divided() bool {
-	return slices.ContainsFunc(p.operators, func(o *operator) bool { return o.kind == segments })
-}
+// Metrics are the names of the metrics that the policies read, sorted.
+func (p *Program) Metrics() []string { return slices.Sorted(maps.Keys(p.metrics)) }
 
 // Clocked reports whether time alone can change a verdict, so that [Program.Tick] has work.
 func (p *Program) Clocked() bool { return len(p.ticks.reads) > 0 }

@@ -59,7 +59,7 @@ const epoch = int64(1_700_000_000_000)
 
 func (s *transcript) time(t *testing.T, text string) int64 {
 	t.Helper()
-	d, err := parseDuration(text)
+	d, err := ParseDuration(text)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -33,11 +34,14 @@ func (s *server) routes() (*http.ServeMux, *huma.OpenAPI, error) {
 		Transformers:                 []huma.Transformer{oneShape},
 	})
 	api.UseMiddleware(func(ctx huma.Context, next func(huma.Context)) { next(jsonBody{ctx}) })
+	s.fleetRoutes(api)
 	s.modelRoutes(api)
 	s.versionRoutes(api)
 	s.decisionRoutes(api)
 	s.runRoutes(api)
 	s.policyRoutes(api)
+	s.backtestRoutes(api)
+	s.settingsRoutes(api)
 	s.plainRoutes(mux, api)
 	api.OpenAPI().AddOperation(fixedDoc("get-openapi", apiPath+"/openapi.json", "Get this document", openapiType))
 	documentErrors(api.OpenAPI())
@@ -47,7 +51,9 @@ func (s *server) routes() (*http.ServeMux, *huma.OpenAPI, error) {
 	}
 	mux.HandleFunc("GET "+apiPath+"/openapi.json", fixed(openapiType, document))
 	if s.UI != nil {
-		mux.Handle("GET /", s.pages())
+		page := s.pages()
+		mux.Handle(pageRoute, page)
+		mux.Handle(assetRoute, page)
 	}
 	return mux, api.OpenAPI(), nil
 }
@@ -79,7 +85,7 @@ func (s *server) plainRoutes(mux *http.ServeMux, api huma.API) {
 // register adds a route that huma checks the input of and documents. Errors of handle become problems.
 func register[I, O any](s *server, api huma.API, op huma.Operation, handle func(context.Context, *I) (*O, error)) {
 	op.Path = apiPath + op.Path
-	op.MaxBodyBytes = maxActionBody
+	op.MaxBodyBytes = cmp.Or(op.MaxBodyBytes, maxActionBody)
 	op.BodyReadTimeout = s.bodyTime
 	huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handle(ctx, in)

@@ -8,12 +8,15 @@ import (
 	"strings"
 )
 
-// openRoutes need no token: health, which tells nothing but itself, and callbacks of
-// trainers, which bring the token of their run. Everything else is closed.
+// openRoutes need no token: health, which tells nothing but itself; callbacks of trainers, which
+// bring the token of their run; and the files of the web page, the same for everybody, which asks
+// for the token and sends it with its requests. Everything else is closed.
 var openRoutes = map[string]bool{
 	"GET /healthz":                     true,
 	"GET /readyz":                      true,
 	"POST /api/v1/runs/{run}/callback": true,
+	pageRoute:                          true,
+	assetRoute:                         true,
 }
 
 // auth lets requests pass that bear the token, or go to an open route. Without a token set, all pass. A training
@@ -28,7 +31,7 @@ func (s *server) auth(mux *http.ServeMux, next http.Handler) http.Handler {
 			if who, ok := s.trainingOf(r, pattern); ok {
 				r = r.WithContext(context.WithValue(r.Context(), trainingKey{}, who))
 			} else if s.Token != "" && !openRoutes[pattern] {
-				s.unauthorized(w, r)
+				unauthorized(w)
 				return
 			}
 		}
@@ -43,7 +46,7 @@ func tokenMatches(r *http.Request, want *[sha256.Size]byte) bool {
 }
 
 // credentials is the token that a request bears, "" for none: as "Bearer <token>", or as the
-// password of Basic, which is how a browser sends it with everything that a page loads.
+// password of Basic, for clients that know nothing else.
 func credentials(r *http.Request) string {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if strings.EqualFold(scheme, "Bearer") {
@@ -53,11 +56,8 @@ func credentials(r *http.Request) string {
 	return password
 }
 
-func (s *server) unauthorized(w http.ResponseWriter, r *http.Request) {
-	w.Header().Add("WWW-Authenticate", `Bearer realm="VisuTility"`)
-	if s.UI != nil && !strings.HasPrefix(r.URL.Path, apiPath+"/") {
-		// Makes the browser ask for the token (any user name will do).
-		w.Header().Add("WWW-Authenticate", `Basic realm="VisuTility", charset="UTF-8"`)
-	}
+func unauthorized(w http.ResponseWriter) {
+	// Not Basic: the browser would ask for the token with a window of its own, over that of the page.
+	w.Header().Set("WWW-Authenticate", `Bearer realm="VisuTility"`)
 	writeProblem(w, newProblem(http.StatusUnauthorized, "unauthorized", `a token is needed; send "Authorization: Bearer <token>"`))
 }

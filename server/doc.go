@@ -3,7 +3,7 @@
 // web interface. Its handlers are thin: they read the request, ask the engine or the
 // store, and write the answer.
 //
-// [New] makes one http.Handler. A request passes through it from the outside in:
+// [New] makes one [Server], an http.Handler. A request passes through it from the outside in:
 //
 //	count          every answer, by route and code; a panic becomes a 500
 //	headers        nosniff, no framing, a content security policy without inline code
@@ -17,6 +17,10 @@
 //
 // Every error is an RFC 9457 problem, made in one place (problem.go). Lists are
 // pages: {"items": […], "next": "…"}, where next is the cursor of the next page, "" at the end.
+//
+// What other systems send is read by the protocols of package ingest. They have a handler
+// for all (protocols.go), but for MLflow's, which has many routes (mlflow.go), and what comes otherwise than by
+// plain HTTP (grpc.go, nats.go).
 //
 // Most routes are described to huma, which checks parameters and bodies against
 // the OpenAPI document that it makes of them. Streams and the intake of metrics

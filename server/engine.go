@@ -2,9 +2,12 @@ package server
 
 import (
 	"context"
+	"time"
 
 	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/backtest"
 	"github.com/visutility/visutility/dispatch"
+	"github.com/visutility/visutility/engine"
 	"github.com/visutility/visutility/history"
 	"github.com/visutility/visutility/policy"
 	"github.com/visutility/visutility/store"
@@ -25,10 +28,12 @@ type Engine interface {
 	Cancel(ctx context.Context, run, by string) (visutility.Run, error)
 	Promote(ctx context.Context, model, version, by string) (visutility.Version, error)
 	Rollback(ctx context.Context, model, by string) (visutility.Version, error)
+	Backtest(ctx context.Context, o backtest.Options, globs []string, from, to time.Time) (*backtest.Report, error)
 	Registry() visutility.Registry
 	Policies() []*policy.Policy
 	PolicyErrors() []error
 	Observers() []dispatch.Status
+	Limits() engine.Limits
 	RunLog(ctx context.Context, run string) (path string, err error)
 	Callback(ctx context.Context, run, token string, body trainer.Callback) error
 	CheckToken(run, token string) error
@@ -41,8 +46,12 @@ type Engine interface {
 type Store interface {
 	Models(ctx context.Context, p store.Page, f store.ModelFilter) (models []store.Model, next string, err error)
 	Model(ctx context.Context, name string) (store.Model, error)
+	Fleet(ctx context.Context, f store.FleetQuery) ([]store.FleetModel, error)
+	CountFleet(ctx context.Context, query string) (map[string]int, error)
+	AliasMoves(ctx context.Context, model, alias string, limit int) ([]store.AliasMove, error)
 	Decision(ctx context.Context, id string) (visutility.Decision, error)
 	Decisions(ctx context.Context, f store.DecisionFilter) (decisions []visutility.Decision, next string, err error)
+	DecisionsOf(ctx context.Context, ids []string) (map[string]visutility.Decision, error)
 	Run(ctx context.Context, id string) (visutility.Run, error)
 	Runs(ctx context.Context, f store.RunFilter) (runs []visutility.Run, next string, err error)
 	OpenRuns(ctx context.Context) ([]visutility.Run, error)
@@ -52,7 +61,9 @@ type Store interface {
 	Watch() (changed <-chan struct{}, stop func())
 }
 
-// A History is what the server reads of *history.History, which documents the method.
+// A History is what the server reads of *history.History, which documents the methods.
 type History interface {
 	Select(ctx context.Context, q history.Query) ([]history.Series, error)
+	Events(ctx context.Context, q history.EventQuery) (events []visutility.Event, next string, err error)
+	Follow(models ...string) *history.Tail
 }

@@ -67,6 +67,8 @@ func errorsOf(path string, op *huma.Operation) []int {
 		return append(statuses, http.StatusUnsupportedMediaType, http.StatusTooManyRequests)
 	case op.OperationID == "post-callback": // of any type
 		return append(statuses, http.StatusConflict)
+	case op.OperationID == "post-backtest": // which changes nothing
+		return append(statuses, http.StatusUnsupportedMediaType, http.StatusTooManyRequests)
 	case op.RequestBody != nil:
 		return append(statuses, http.StatusConflict, http.StatusUnsupportedMediaType)
 	case op.OperationID == "stream-events", op.OperationID == "get-logs":

@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
 	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/history"
 	"github.com/visutility/visutility/store"
 )
 
@@ -17,13 +19,22 @@ const (
 	streamWrite = 10 * time.Second       // a client slower than that is dropped
 	streamGap   = 100 * time.Millisecond // the least time between two reads of the store for a stream
 	streamBatch = 200                    // activities read at once
+	maxMeasured = 100                    // models whose measurements a stream may ask for by name
 )
 
 // getEvents streams what happens as server-sent events: id is the sequence number, event the kind, data
 // the activity. It begins after Last-Event-ID, or ?after=, or now. A client that was dropped resumes
 // with the last id it saw and misses nothing that is still retained.
+//
+// Measurements come in between when they are asked for, as they are taken in: without an id, for they
+// are not kept here but in the history, where a client that was away looks them up.
 func (s *server) getEvents(w http.ResponseWriter, r *http.Request) {
 	after, err := s.resumeAt(r)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	all, models, err := measured(r.URL.Query())
 	if err != nil {
 		s.fail(w, r, err)
 		return
@@ -38,16 +49,43 @@ func (s *server) getEvents(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no") // asks proxies not to hold it back
 	out := stream{w: w, control: http.NewResponseController(w)}
+	var tail *history.Tail
+	if all || len(models) > 0 {
+		tail = s.History.Follow(models...)
+		defer tail.Close()
+	}
+	// The client knows from this that it misses nothing from now on.
 	if out.send([]byte("retry: 2000\n\n")) != nil {
 		return
 	}
-	s.follow(r.Context(), out, after)
+	s.follow(r.Context(), out, after, tail)
+}
+
+// measured says whose measurements are asked for.
+func measured(q url.Values) (all bool, models []string, err error) {
+	if text := q.Get("measurements"); text != "" {
+		if all, err = strconv.ParseBool(text); err != nil {
+			return false, nil, visutility.Invalidf("query.measurements", "syntax", "is neither true nor false")
+		}
+	}
+	models = q["measurements_of"]
+	if len(models) > maxMeasured {
+		return false, nil, visutility.Invalidf("query.measurements_of", "too_many", "names %d models; %d are allowed", len(models), maxMeasured)
+	}
+	if all {
+		models = nil
+	}
+	return all, models, nil
 }
 
 // follow sends activities until the client goes, is too slow, or the server stops.
-func (s *server) follow(ctx context.Context, out stream, after int64) {
+func (s *server) follow(ctx context.Context, out stream, after int64, tail *history.Tail) {
 	changed, stop := s.Store.Watch()
 	defer stop()
+	var measured <-chan struct{}
+	if tail != nil {
+		measured = tail.Changed()
+	}
 	beat := time.NewTicker(s.Heartbeat)
 	defer beat.Stop()
 	var buf bytes.Buffer
@@ -66,20 +104,25 @@ func (s *server) follow(ctx context.Context, out stream, after int64) {
 			}
 			after = batch[i].Seq
 		}
+		if tail != nil {
+			if err := appendMeasurements(&buf, tail); err != nil {
+				s.Logger.ErrorContext(ctx, "measurements left out of the stream", "error", err)
+			}
+		}
 		if buf.Len() > 0 && out.send(buf.Bytes()) != nil {
 			return
 		}
 		if len(batch) == streamBatch {
 			continue
 		}
-		if !s.await(ctx, out, changed, beat.C) {
+		if !s.await(ctx, out, changed, measured, beat.C) {
 			return
 		}
 	}
 }
 
 // await waits until there may be something new. It is false when the stream is over.
-func (s *server) await(ctx context.Context, out stream, changed <-chan struct{}, beat <-chan time.Time) bool {
+func (s *server) await(ctx context.Context, out stream, changed, measured <-chan struct{}, beat <-chan time.Time) bool {
 	gap := time.NewTimer(streamGap)
 	defer gap.Stop()
 	select {
@@ -91,6 +134,8 @@ func (s *server) await(ctx context.Context, out stream, changed <-chan struct{},
 	}
 	select {
 	case <-changed:
+		return true
+	case <-measured:
 		return true
 	case <-beat:
 		// Looks at the store too: other processes may write to it, and do not poke.
@@ -108,6 +153,25 @@ func appendActivity(buf *bytes.Buffer, a *store.Activity) error {
 		return err
 	}
 	fmt.Fprintf(buf, "id: %d\nevent: %s\ndata: %s\n\n", a.Seq, a.Kind, data)
+	return nil
+}
+
+// Measurements are what a stream tells of the log, several at once.
+type Measurements struct {
+	Items   []history.Measurement `json:"items"`
+	Dropped int64                 `json:"dropped"` // more than a stream takes: the history has them
+}
+
+func appendMeasurements(buf *bytes.Buffer, tail *history.Tail) error {
+	var m Measurements
+	if m.Items, m.Dropped = tail.Take(); len(m.Items) == 0 {
+		return nil
+	}
+	data, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(buf, "event: measurements\ndata: %s\n\n", data)
 	return nil
 }
 

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/backtest"
 	"github.com/visutility/visutility/dispatch"
 	"github.com/visutility/visutility/engine"
 	"github.com/visutility/visutility/history"
@@ -52,6 +53,7 @@ type fake struct {
 	fault     error // returned by every action
 	acted     []string
 	callbacks []trainer.Callback
+	tried     []string          // the backtests
 	logs      map[string]string // path of a run's log
 
 	models     []store.Model
@@ -62,8 +64,12 @@ type fake struct {
 	watchers   map[chan struct{}]struct{}
 	series     []history.Series
 	asked      history.Query
-	policies   []*policy.Policy
-	bad        []error
+	askedFor   history.EventQuery
+	replay     func(ctx context.Context) error // before a backtest
+	moves      []store.AliasMove
+	history.Feed
+	policies []*policy.Policy
+	bad      []error
 }
 
 func newFake() *fake {
@@ -165,11 +171,32 @@ func (f *fake) Rollback(_ context.Context, model, by string) (visutility.Version
 	return f.versions[1], f.note("rollback %s %s", model, by)
 }
 
+// Backtest replays one event.
+func (f *fake) Backtest(ctx context.Context, o backtest.Options, globs []string, from, to time.Time) (*backtest.Report, error) {
+	if f.replay != nil {
+		if err := f.replay(ctx); err != nil {
+			return nil, err
+		}
+	}
+	f.mu.Lock()
+	f.tried = append(f.tried, fmt.Sprintf("%d %v %s %s %s %v %g", len(o.Policies), globs, from.Format(time.RFC3339), to.Format(time.RFC3339), o.TrainTime, o.Rejected, o.Cost))
+	f.mu.Unlock()
+	data := backtest.NewData()
+	if err := data.Add(visutility.Event{Model: "model-0", Metric: "accuracy", Value: 0.5, Time: start}, false); err != nil {
+		return nil, err
+	}
+	return backtest.Run(ctx, o, data)
+}
+
 func (f *fake) Registry() visutility.Registry { return fakeRegistry{f: f} }
 func (f *fake) Policies() []*policy.Policy    { return f.policies }
 func (f *fake) PolicyErrors() []error         { return f.bad }
 func (f *fake) Observers() []dispatch.Status {
 	return []dispatch.Status{{Name: "trigger", State: dispatch.Running, Partitions: 1, Positions: []visutility.Position{7}}}
+}
+
+func (f *fake) Limits() engine.Limits {
+	return engine.Limits{Partitions: 8, Series: 3, MaxSeries: 10, MaxRuns: 4, Retention: time.Hour}
 }
 
 func (f *fake) RunLog(_ context.Context, run string) (string, error) {
@@ -247,6 +274,35 @@ func (f *fake) Models(_ context.Context, p store.Page, q store.ModelFilter) ([]s
 		}
 	}
 	return cut(found, p)
+}
+
+// Fleet takes every model to be in the same state.
+func (f *fake) Fleet(_ context.Context, q store.FleetQuery) ([]store.FleetModel, error) {
+	var found []store.FleetModel
+	for i, m := range f.models {
+		if i >= q.Offset && len(found) < q.Limit && strings.Contains(m.Name, q.Query) {
+			found = append(found, store.FleetModel{Model: m, State: store.StateRetraining, Run: fmt.Sprintf("r%d", i)})
+		}
+	}
+	return found, nil
+}
+
+func (f *fake) CountFleet(context.Context, string) (map[string]int, error) {
+	return map[string]int{store.StateRetraining: len(f.models), store.StateHolding: 0}, nil
+}
+
+func (f *fake) AliasMoves(context.Context, string, string, int) ([]store.AliasMove, error) {
+	return f.moves, nil
+}
+
+func (f *fake) DecisionsOf(_ context.Context, ids []string) (map[string]visutility.Decision, error) {
+	found := map[string]visutility.Decision{}
+	for _, d := range f.decisions {
+		if slices.Contains(ids, d.ID) {
+			found[d.ID] = d
+		}
+	}
+	return found, nil
 }
 
 func (f *fake) Model(_ context.Context, name string) (store.Model, error) {
@@ -345,6 +401,11 @@ func (f *fake) Select(_ context.Context, q history.Query) ([]history.Series, err
 	return f.series, nil
 }
 
+func (f *fake) Events(_ context.Context, q history.EventQuery) ([]visutility.Event, string, error) {
+	f.askedFor = q
+	return []visutility.Event{{Model: q.Model, Metric: "auc", Value: 0.9, Time: start, Count: 3, Labels: map[string]string{"country": "DE"}}}, "more", nil
+}
+
 // A fakeRegistry lists the fake's versions. The rest of the interface is not used by the server.
 type fakeRegistry struct {
 	visutility.Registry
@@ -375,6 +436,8 @@ type site struct {
 	url    string
 	client *http.Client
 	http   *http.Server
+
+	handler *Server
 }
 
 // serve starts a site; change may alter the options.
@@ -393,7 +456,7 @@ func serve(t *testing.T, change ...func(*Options)) *site {
 	ts.Config = HTTPServer("", h)
 	ts.Start()
 	t.Cleanup(ts.Close)
-	return &site{fake: f, t: t, url: ts.URL, client: ts.Client(), http: ts.Config}
+	return &site{fake: f, t: t, url: ts.URL, client: ts.Client(), http: ts.Config, handler: h}
 }
 
 // request makes a request with the token.

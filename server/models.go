@@ -37,6 +37,15 @@ type historyBody struct {
 	Series []history.Series `json:"series" nullable:"false"`
 }
 
+type eventsQuery struct {
+	ModelPath
+	Metric []string  `query:"metric,explode" maxItems:"100" doc:"Of this metric; repeat it for several. Defaults to all."`
+	From   time.Time `query:"from" doc:"Event time. Defaults to the first event."`
+	To     time.Time `query:"to" doc:"Event time, not included. Defaults to the last event."`
+	Limit  int       `query:"limit" minimum:"1" maximum:"10000" default:"1000" doc:"How many events at most."`
+	Cursor string    `query:"cursor" maxLength:"32768" doc:"The next of the page before."`
+}
+
 // TriggerRequest asks for a run by hand.
 type TriggerRequest struct {
 	Policy string `json:"policy,omitempty" maxLength:"256" doc:"Which policy to follow, when several watch the model."`
@@ -55,7 +64,9 @@ func (s *server) modelRoutes(api huma.API) {
 		return s.model(ctx, in.Model)
 	})
 	register(s, api, get("explain-model", "/models/{model}/explain", "Explain how a model stands with its policies, and why it is not retraining"), s.explain)
+	register(s, api, get("list-metrics", "/models/{model}/metrics", "List the metrics of a model: the newest value, which way is better, and what it is compared with"), s.listMetrics)
 	register(s, api, get("get-history", "/models/{model}/history", "Get the history of a model's metrics"), s.history)
+	register(s, api, get("list-history-events", "/models/{model}/history/events", "List what was measured of a model, second by second, as events"), s.historyEvents)
 	trigger := post("trigger-model", "/models/{model}/trigger", "Start a run by hand")
 	trigger.DefaultStatus = http.StatusAccepted
 	register(s, api, trigger, s.trigger)
@@ -142,6 +153,16 @@ func (s *server) history(ctx context.Context, in *historyQuery) (*reply[historyB
 		series = []history.Series{}
 	}
 	return &reply[historyBody]{historyBody{series}}, err
+}
+
+func (s *server) historyEvents(ctx context.Context, in *eventsQuery) (*reply[pageOf[visutility.Event]], error) {
+	found, next, err := s.History.Events(ctx, history.EventQuery{
+		Model: in.Model, Metrics: in.Metric, From: in.From, To: in.To, Limit: in.Limit, Cursor: in.Cursor,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return page(found, next), nil
 }
 
 func (s *server) trigger(ctx context.Context, in *struct {

@@ -1,9 +1,7 @@
 package server
 
 import (
-	"io/fs"
 	"net/http"
-	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -51,10 +49,13 @@ func content(contentType string, schema *huma.Schema) map[string]*huma.MediaType
 func eventsDoc() *huma.Operation {
 	return &huma.Operation{
 		OperationID: "stream-events", Summary: "Stream what happens, as server-sent events",
-		Description: "id is a sequence number, event the kind (decision, run, progress, alias, model, policy), data the activity as JSON. A comment comes every 15 seconds.",
+		Description: "id is a sequence number, event the kind (decision, run, progress, alias, model, policy), data the activity as JSON. A comment comes every 15 seconds. " +
+			`Measurements come too when they are asked for, as events of the kind measurements, without an id: {"items": […], "dropped": 0}. Of a second of a series the newest is told; the history has all.`,
 		Parameters: []*huma.Param{
 			param("header", "Last-Event-ID", "integer", "Resume after this event."),
 			param("query", "after", "integer", "The same, for a first connection. Defaults to now."),
+			param("query", "measurements", "boolean", "Send the measurements of all models too."),
+			{Name: "measurements_of", In: "query", Description: "Send the measurements of this model too; repeat it for several, up to 100.", Schema: &huma.Schema{Type: "array", Items: &huma.Schema{Type: "string"}}},
 		},
 		Responses: map[string]*huma.Response{"200": {Description: "The stream.", Content: content("text/event-stream", &huma.Schema{Type: "string"})}},
 	}
@@ -80,27 +81,4 @@ func callbackDoc() *huma.Operation {
 		RequestBody: &huma.RequestBody{Required: true, Content: content("application/json", &huma.Schema{Type: "object"})},
 		Responses:   map[string]*huma.Response{"204": {Description: "Taken."}},
 	}
-}
-
-// pages serves the web interface. Its routes are in the fragment, so there are only files.
-func (s *server) pages() http.Handler {
-	files := http.FileServerFS(s.UI)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		name := strings.TrimPrefix(r.URL.Path, "/")
-		if name == "" {
-			name = "index.html"
-		}
-		if info, err := fs.Stat(s.UI, name); err != nil || info.IsDir() {
-			writeProblem(w, newProblem(http.StatusNotFound, "not_found", "there is nothing here"))
-			return
-		}
-		h := w.Header()
-		h["Content-Security-Policy"] = pagePolicy
-		if strings.HasPrefix(r.URL.Path, "/assets/") {
-			h.Set("Cache-Control", "public, max-age=31536000, immutable") // their names hold a digest
-		} else {
-			h.Set("Cache-Control", "no-cache")
-		}
-		files.ServeHTTP(w, r)
-	})
 }

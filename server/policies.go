@@ -9,7 +9,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/visutility/visutility/dispatch"
 	"github.com/visutility/visutility/policy"
 )
 
@@ -26,8 +25,7 @@ type Policy struct {
 
 func (s *server) policyRoutes(api huma.API) {
 	register(s, api, get("list-policies", "/policies", "List the policies in force, and what is wrong with files that were refused"), s.listPolicies)
-	register(s, api, get("list-observers", "/observers", "List the observers of the log, and how they do"), s.listObservers)
-	register(s, api, get("get-version-of-server", "/version", "Get the version of the server"), s.programVersion)
+	register(s, api, post("check-policy", "/policies/check", "Check a policy file, without putting it in force"), s.checkPolicy)
 }
 
 // remarks are warnings with their places, a line each.
@@ -42,15 +40,19 @@ func remarks(all policy.Errors) []string {
 func (s *server) listPolicies(context.Context, *struct{}) (*reply[pageOf[Policy]], error) {
 	var items []Policy
 	for _, p := range s.Engine.Policies() {
-		items = append(items, Policy{
-			Name: p.Name, File: p.File, Revision: p.Revision, Models: slices.Concat([]string{}, p.Models),
-			Source: string(p.Source), Warnings: remarks(p.Warnings),
-		})
+		items = append(items, policyItem(p))
 	}
 	for _, err := range s.Engine.PolicyErrors() {
 		items = addPolicyError(items, err)
 	}
 	return page(items, ""), nil
+}
+
+func policyItem(p *policy.Policy) Policy {
+	return Policy{
+		Name: p.Name, File: p.File, Revision: p.Revision, Models: slices.Concat([]string{}, p.Models),
+		Source: string(p.Source), Warnings: remarks(p.Warnings),
+	}
 }
 
 // addPolicyError puts an error to the policy that it is about, or beside them.
@@ -76,6 +78,46 @@ func addPolicyError(items []Policy, err error) []Policy {
 	return items
 }
 
-func (s *server) listObservers(context.Context, *struct{}) (*reply[pageOf[dispatch.Status]], error) {
-	return page(s.Engine.Observers(), ""), nil
+// A PolicyText is a policy file in an editor.
+type PolicyText struct {
+	Name   string `json:"name,omitempty" maxLength:"256" doc:"The name of the file, which names the policy unless the file says otherwise. Defaults to policy.yaml."`
+	Source string `json:"source" doc:"The text of the file."`
+}
+
+// A PolicyCheck says what is wrong with a policy file, or what it says.
+type PolicyCheck struct {
+	Valid    bool          `json:"valid"`
+	Errors   []PolicyFault `json:"errors" nullable:"false" doc:"Every fault, in the order of the file."`
+	Warnings []string      `json:"warnings" nullable:"false" doc:"The policy is good, but perhaps not meant so."`
+	Policy   *Policy       `json:"policy,omitempty" doc:"The policy, if it is valid."`
+}
+
+// A PolicyFault is one fault of a policy file.
+type PolicyFault struct {
+	Line       int    `json:"line" doc:"From 1; 0 when the fault has no place."`
+	Column     int    `json:"column" doc:"From 1, in characters."`
+	Message    string `json:"message"`
+	Suggestion string `json:"suggestion,omitempty" doc:"What was probably meant."`
+	Excerpt    string `json:"excerpt,omitempty" doc:"The line with a caret under the column."`
+}
+
+func (s *server) checkPolicy(_ context.Context, in *struct{ Body PolicyText }) (*reply[PolicyCheck], error) {
+	file := filepath.Base(in.Body.Name) // the name alone is looked at, never a path
+	if in.Body.Name == "" {
+		file = "policy.yaml"
+	}
+	check := PolicyCheck{Errors: []PolicyFault{}, Warnings: []string{}}
+	p, err := policy.Parse(file, []byte(in.Body.Source))
+	if faults, ok := errors.AsType[policy.Errors](err); ok {
+		for _, e := range faults {
+			check.Errors = append(check.Errors, PolicyFault{e.Line, e.Column, e.Message, e.Suggestion, e.Excerpt})
+		}
+	} else if err != nil {
+		return nil, err
+	} else {
+		listed := policyItem(p)
+		check.Valid, check.Policy = true, &listed
+		check.Warnings = append(check.Warnings, remarks(p.Warnings)...)
+	}
+	return &reply[PolicyCheck]{check}, nil
 }

@@ -35,6 +35,8 @@ type Problem struct {
 // A ProblemField is one bad field of a request.
 type ProblemField struct {
 	Location string `json:"location,omitempty" doc:"Where, such as events[3].value or query.limit."`
+	Line     int    `json:"line,omitempty" doc:"The line of a text, from 1."`
+	Column   int    `json:"column,omitempty" doc:"The column of that line, from 1, in characters."`
 	Message  string `json:"message,omitempty" doc:"What is wrong with it."`
 	Reason   string `json:"reason,omitempty" doc:"The same in one word that does not change."`
 	Value    any    `json:"value,omitempty" doc:"What was sent."`

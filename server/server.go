@@ -83,12 +83,13 @@ func (o *Options) fill() error {
 
 const apiPath = "/api/v1"
 
-// A server is what the handlers share. It is not changed once made.
+// A server is what the handlers share. It is not changed once made, but for what it remembers.
 type server struct {
 	Options
 	budget   *ingest.Budget
 	streams  chan struct{} // holds a token for each stream
 	bodyTime time.Duration
+	scores   scores
 
 	requests  *prometheus.CounterVec
 	refused   *prometheus.CounterVec
@@ -96,9 +97,14 @@ type server struct {
 	sources   map[string]*ingest.Source // by format; not changed once the routes are made
 }
 
-// New returns the handler for everything that VisuTility serves. It starts no
-// goroutines. It fails on options that cannot be.
-func New(o Options) (http.Handler, error) {
+// A Server is the handler for everything that VisuTility serves.
+type Server struct {
+	http.Handler
+	s *server
+}
+
+// New makes a server. It starts no goroutines. It fails on options that cannot be.
+func New(o Options) (*Server, error) {
 	s, err := newServer(o)
 	if err != nil {
 		return nil, err
@@ -107,7 +113,8 @@ func New(o Options) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.layers(mux)
+	h, err := s.layers(mux)
+	return &Server{h, s}, err
 }
 
 func newServer(o Options) (*server, error) {

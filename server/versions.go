@@ -12,6 +12,7 @@ import (
 func (s *server) versionRoutes(api huma.API) {
 	register(s, api, get("list-versions", "/models/{model}/versions", "List the versions of a model, newest first"), s.listVersions)
 	register(s, api, get("get-version", "/models/{model}/versions/{ref}", "Get a version by id or alias"), s.version)
+	register(s, api, get("list-promotions", "/models/{model}/promotions", "List how the champion changed, newest first"), s.listPromotions)
 	register(s, api, post("promote-version", "/models/{model}/promote", "Make a version the champion by hand"), s.promote)
 	register(s, api, post("rollback-model", "/models/{model}/rollback", "Make the version before the champion the champion again"), s.rollback)
 }

@@ -145,8 +145,9 @@ var (
 	insertSnapshot = insert{`INSERT INTO snapshot (partition_id, model, layout, state, facts)`, 5,
 		`ON CONFLICT (partition_id, model) DO UPDATE SET layout = excluded.layout, state = excluded.state, facts = excluded.facts`}
 
-	insertModel = insert{`INSERT INTO model (name, paused, last_decision, body)`, 4,
-		`ON CONFLICT (name) DO UPDATE SET paused = excluded.paused, last_decision = excluded.last_decision, body = excluded.body`}
+	insertModel = insert{`INSERT INTO model (name, paused, verdict, watched, last_event_at, last_decision, body)`, 7,
+		`ON CONFLICT (name) DO UPDATE SET paused = excluded.paused, verdict = excluded.verdict, watched = excluded.watched,
+			last_event_at = excluded.last_event_at, last_decision = excluded.last_decision, body = excluded.body`}
 
 	insertSeries = insert{`INSERT INTO series (digest, model, metric, labels)`, 4, `ON CONFLICT (digest) DO NOTHING`}
 

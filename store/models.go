@@ -88,7 +88,7 @@ func (t *tx) saveModels(ctx context.Context, models []Model) error {
 	}
 	return t.insert(ctx, insertModel, len(models), func(args []any, i int) []any {
 		m := &models[i]
-		return append(args, m.Name, flag(m.Paused), m.LastDecision, bodies[i])
+		return append(args, m.Name, flag(m.Paused), int(m.Verdict), flag(len(m.Policies) > 0), millis(m.LastEventAt), m.LastDecision, bodies[i])
 	}, nil)
 }
 

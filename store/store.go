@@ -158,24 +158,9 @@ func (s *Store) openPostgres(address string) error {
 	return nil
 }
 
-// migrate brings the tables up to date. Several processes that open one
-// PostgreSQL database at once take turns.
+// migrate brings the tables up to date.
 func (s *Store) migrate(ctx context.Context, logger *slog.Logger) error {
-	dialect, dir := goose.DialectSQLite3, "migrations/sqlite"
-	options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true), goose.WithTableName("schema_version"), goose.WithSlog(slog.New(slog.DiscardHandler))}
-	if s.postgres {
-		dialect, dir = goose.DialectPostgres, "migrations/postgres"
-		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300)) // asks every second, for five minutes
-		if err != nil {
-			return fmt.Errorf("store: %w", err)
-		}
-		options = append(options, goose.WithSessionLocker(locker))
-	}
-	files, err := fs.Sub(migrations, dir)
-	if err != nil {
-		return fmt.Errorf("store: %w", err)
-	}
-	p, err := goose.NewProvider(dialect, s.w, files, options...)
+	p, err := s.migrations()
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
@@ -194,6 +179,26 @@ func (s *Store) migrate(ctx context.Context, logger *slog.Logger) error {
 		logger.DebugContext(ctx, "database tables are up to date", "from", has, "to", knows)
 	}
 	return nil
+}
+
+// migrations are the changes of the tables, version by version. Several processes that open one
+// PostgreSQL database at once take turns.
+func (s *Store) migrations() (*goose.Provider, error) {
+	dialect, dir := goose.DialectSQLite3, "migrations/sqlite"
+	options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true), goose.WithTableName("schema_version"), goose.WithSlog(slog.New(slog.DiscardHandler))}
+	if s.postgres {
+		dialect, dir = goose.DialectPostgres, "migrations/postgres"
+		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300)) // asks every second, for five minutes
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, goose.WithSessionLocker(locker))
+	}
+	files, err := fs.Sub(migrations, dir)
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(dialect, s.w, files, options...)
 }
 
 // Close finishes what is under way, moves the write-ahead log into the file and

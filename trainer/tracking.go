@@ -79,7 +79,7 @@ func (t *Tracker) Track(run string, n int, said Tracking) error {
 	var p progress
 	if root, err := os.OpenRoot(a.output()); err == nil {
 		p, _ = readProgress(root) // none yet: it begins with this
-		_ = root.Close() // only read
+		_ = root.Close()          // only read
 	}
 	if tells {
 		p.Progress = clamp(fraction)

@@ -25,40 +25,46 @@ const barEvents = 1_000_000
 
 func backtestCommand() *cobra.Command {
 	var (
-		out                 output
-		data, against, html string
-		cost                float64
-		trainTime           = spanValue(time.Hour)
-		tick                = spanValue(time.Minute)
-		outcome             = choiceValue{"promoted", []string{"promoted", "rejected"}}
-		sim                 simulation
+		out           output
+		from          pastFlags
+		against, html string
+		cost          float64
+		trainTime     = spanValue(time.Hour)
+		tick          = spanValue(time.Minute)
+		outcome       = choiceValue{"promoted", []string{"promoted", "rejected"}}
+		sim           simulation
 	)
 	cmd := &cobra.Command{
-		Use:   "backtest POLICY… --data FILE",
+		Use:   "backtest POLICY… {--data FILE | --from-server}",
 		Short: "Try policies on old events: when they would have retrained, and what it would have cost",
-		Long: `Replay old events through the fold of production, without a server, and say
-when the policies would have retrained, what would have suppressed it, and how
-long the models would have been in breach; beside the schedules never, weekly
-and monthly, and other policies with --against. Of a directory, every *.yaml
-and *.yml file is taken.
+		Long: `Replay old events through the fold of production, and say when the policies
+would have retrained, what would have suppressed it, and how long the models
+would have been in breach; beside the schedules never, weekly and monthly, and
+other policies with --against. Of a directory, every *.yaml and *.yml file is
+taken.
 
 The file is what "publish -f" takes, and every event needs a time. A column or
 field "incident" (true or false) marks events of a model that is known to have
 been unwell: the report then says how soon that was found.
+
+With --from-server the events are those that a server keeps in its history, of
+the models that the policies watch, and the policies that it runs for them today
+are compared with, unless --against says otherwise.
 
 Runs are played: each takes --train-time and ends with --outcome. With
 --simulate they are trained in truth, by the command of train.run, and judged by
 promote.when; from a promotion on, the events are those that the --score command
 says the new version would have had. What the report cannot know it says.`,
 		Example: `visutility backtest policies/churn.yaml --data scores.csv
-visutility backtest new.yaml --against policies/ --data scores.ndjson --cost 40 --html report.html
+visutility backtest new.yaml --against policies/ --data scores.parquet --cost 40 --html report.html
+visutility backtest new.yaml --from-server --from 30d
 visutility backtest policies/churn.yaml --data scores.csv --simulate --score "python score.py"`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			switch {
-			case len(args) == 0:
+			if len(args) == 0 {
 				return usagef(cmd, "backtest needs a policy file or a directory of them")
-			case data == "":
-				return usagef(cmd, "backtest needs --data FILE: the old events")
+			}
+			if err := from.check(cmd); err != nil {
+				return err
 			}
 			return sim.check(cmd)
 		},
@@ -70,12 +76,17 @@ visutility backtest policies/churn.yaml --data scores.csv --simulate --score "py
 			if o.Policies, err = readPolicies(args); err != nil {
 				return err
 			}
-			if against != "" {
-				if o.Against, err = readPolicies([]string{against}); err != nil {
-					return err
-				}
+			switch {
+			case against != "":
+				o.Against, err = readPolicies([]string{against})
+			case from.server:
+				o.AgainstName = backtest.RunningPlan
+				o.Against, err = from.running(cmd, o.Policies)
 			}
-			past, err := readPast(cmd, data)
+			if err != nil {
+				return err
+			}
+			past, err := from.read(cmd, o.Policies, o.Against...)
 			if err != nil {
 				return err
 			}
@@ -98,7 +109,7 @@ visutility backtest policies/churn.yaml --data scores.csv --simulate --score "py
 	}
 	out.flag(cmd)
 	f := cmd.Flags()
-	f.StringVarP(&data, "data", "d", "", "the file of events, - for the standard input")
+	from.flags(cmd)
 	f.StringVar(&against, "against", "", "a policy file or directory to compare with")
 	f.Var(&trainTime, "train-time", "how long each run takes")
 	f.Var(&outcome, "outcome", "what becomes of each challenger")
@@ -194,7 +205,7 @@ func drawReport(p *page, r *backtest.Report, priced bool) {
 	}
 	p.table(heads, rows)
 	for i := range r.Plans {
-		if l := &r.Plans[i]; l.Name == "policy" || l.Name == "against" {
+		if l := &r.Plans[i]; ofPolicies(l) {
 			drawPlan(p, l)
 		}
 	}
@@ -210,10 +221,15 @@ func drawList(p *page, head string, sentences []string) {
 	}
 }
 
+// ofPolicies reports whether a plan is one of policies, not of a schedule.
+func ofPolicies(l *backtest.Plan) bool {
+	return slices.Contains([]string{"policy", "against", backtest.RunningPlan}, l.Name)
+}
+
 // planRow is a plan in the table of all.
 func planRow(l *backtest.Plan, priced bool) []string {
 	name := l.Name
-	if name == "policy" || name == "against" {
+	if ofPolicies(l) {
 		name += " " + shortList(l.Policies)
 	}
 	row := []string{

@@ -39,6 +39,11 @@ type remote struct {
 // flags adds the flags that say which server and who asks, and has arguments completed by asking it.
 func (r *remote) flags(cmd *cobra.Command) {
 	cmd.ValidArgsFunction = r.complete
+	r.address(cmd)
+}
+
+// address adds only those.
+func (r *remote) address(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&r.server, "server", "", "the server's address (default $VISUTILITY_SERVER, else "+defaultServer+")")
 	cmd.Flags().StringVar(&r.tokenFile, "token-file", "", "file with the server's token (default $VISUTILITY_TOKEN_FILE, else the token in $VISUTILITY_TOKEN)")
 }

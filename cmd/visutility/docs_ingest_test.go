@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"math"
 	"net"
@@ -14,6 +15,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/visutility/visutility/history"
 	"github.com/visutility/visutility/ingest"
@@ -31,6 +35,7 @@ type sender struct {
 }
 
 var senders = []sender{
+	{mark: "jetstream.", run: natsSender, metric: "accuracy", value: 0.91},
 	{mark: "# prometheus.yml", run: prometheusSender, metric: "accuracy", value: 0.91},
 	{mark: "# alertmanager.yml", run: alertmanagerSender, metric: "FraudDrift", value: 1},
 	{mark: "/api/v1/predictions", run: shellSender, metric: "precision", value: 0.5, ingest: "predictions: {fraud: {window: 1s, mature_after: 1s}}"},
@@ -47,6 +52,9 @@ func runSender(t *testing.T, s snippet) {
 		if _, err := ingest.ReadMapping("ingest.yaml", []byte(s.text)); err != nil {
 			t.Error(err)
 		}
+		return
+	case strings.Contains(s.text, "localhost:9090"):
+		runQuery(t, s.text)
 		return
 	case strings.HasPrefix(s.text, "model: "):
 		if _, err := policy.Parse("snippet.yaml", []byte(s.text)); err != nil {
@@ -65,6 +73,9 @@ func runSender(t *testing.T, s snippet) {
 		file := filepath.Join(v.dir, "ingest.yaml")
 		write(t, file, x.ingest)
 		v.args = []string{"--ingest", file}
+	}
+	if s.language == "go" {
+		v.args = []string{"--nats-listen", freePort(t)}
 	}
 	v.start()
 	defer v.kill()
@@ -138,14 +149,36 @@ func freePort(t *testing.T) string {
 
 // prometheusSender has a Prometheus with that configuration scrape a scorer.
 func prometheusSender(t *testing.T, _ *victim, config string) {
+	scrape(t, scorerServer(t).URL, config)
+}
+
+func scorerServer(t *testing.T) *httptest.Server {
 	scorer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 		_, _ = w.Write([]byte("accuracy{model=\"fraud\"} 0.91\nup_time 5\n")) // Prometheus scrapes again
 	}))
 	t.Cleanup(scorer.Close)
+	return scorer
+}
+
+// scrape starts a Prometheus that scrapes a scorer, and returns its address.
+func scrape(t *testing.T, scorer, config string) string {
 	file := filepath.Join(t.TempDir(), "prometheus.yml")
-	write(t, file, config+"\nglobal: {scrape_interval: 200ms}\nscrape_configs: [{job_name: scorer, static_configs: [{targets: ['"+strings.TrimPrefix(scorer.URL, "http://")+"']}]}]\n")
-	background(t, "prometheus", "--config.file="+file, "--storage.tsdb.path=data", "--web.listen-address="+freePort(t))
+	addr := freePort(t)
+	write(t, file, config+"\nglobal: {scrape_interval: 200ms}\nscrape_configs: [{job_name: scorer, static_configs: [{targets: ['"+strings.TrimPrefix(scorer, "http://")+"']}]}]\n")
+	background(t, "prometheus", "--config.file="+file, "--storage.tsdb.path=data", "--web.listen-address="+addr)
+	return addr
+}
+
+// runQuery runs a policy that asks a Prometheus.
+func runQuery(t *testing.T, text string) {
+	scorer := scorerServer(t)
+	v := &victim{t: t, dir: t.TempDir()}
+	mkdir(t, filepath.Join(v.dir, "policies"))
+	write(t, filepath.Join(v.dir, "policies", "fraud.yaml"), strings.Replace(text, "localhost:9090", scrape(t, scorer.URL, ""), 1))
+	v.start()
+	defer v.kill()
+	v.await(sender{metric: "accuracy", value: 0.91})
 }
 
 // alertmanagerSender has an Alertmanager with that configuration hear of an alert.
@@ -188,4 +221,33 @@ func pythonSender(t *testing.T, _ *victim, text string) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+}
+
+// natsSender publishes with nats.go. That the snippet is the function below is checked here.
+func natsSender(t *testing.T, v *victim, text string) {
+	source, err := os.ReadFile("docs_ingest_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := func(s string) string { return strings.Join(strings.Fields(s), " ") }
+	if !strings.Contains(plain(string(source)), plain(text)) {
+		t.Errorf("this is no part of docs_ingest_test.go:\n%s", text)
+	}
+	if err := publishByNATS(t.Context(), "nats://"+v.args[1], ""); err != nil {
+		t.Error(err)
+	}
+}
+
+func publishByNATS(ctx context.Context, url, token string) error {
+	nc, err := nats.Connect(url, nats.Token(token)) // "nats://localhost:4222"
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	_, err = js.Publish(ctx, "visutility.metrics", []byte(`{"model": "fraud", "metric": "accuracy", "value": 0.91}`), jetstream.WithMsgID("scorer-1"))
+	return err
 }

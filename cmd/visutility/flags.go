@@ -47,6 +47,27 @@ func parseSpan(s string) (time.Duration, error) {
 	return d, nil
 }
 
+// A timeValue is a flag for a point in time: "2026-11-23T10:00:00Z", "2026-11-23", or so long ago: "30d".
+type timeValue struct {
+	time.Time
+	text string // as it was typed
+}
+
+func (v *timeValue) String() string { return v.text }
+func (v *timeValue) Type() string   { return "time" }
+
+func (v *timeValue) Set(s string) error {
+	at, err := parseTime(s)
+	if ago, spanErr := parseSpan(s); spanErr == nil {
+		at, err = time.Now().Add(-ago), nil
+	}
+	if err != nil {
+		return fmt.Errorf("%q is not a time such as 2026-11-23T10:15:00Z or 2026-11-23, nor how long ago, such as 30d", s)
+	}
+	*v = timeValue{at, s}
+	return nil
+}
+
 // A bytesValue is a flag for a size in bytes: "512MiB", "10GB", "1000000".
 type bytesValue int64
 

@@ -17,29 +17,42 @@ import (
 	"time"
 )
 
-// A record is one event of a file, as JSON, with the line on which it begins.
+// A record is one event of a file, as JSON, with where in the file it is.
 type record struct {
-	line  int
+	at    place
 	event json.RawMessage
 	timed bool // it says when it was measured
 }
 
-// A lineError says which line of the input is wrong.
-type lineError struct {
-	line int
-	err  error
+// A place is where a record begins: the line of a text, or the row of a table, from 1.
+type place struct {
+	unit string
+	n    int
 }
 
-func (e lineError) Error() string { return fmt.Sprintf("line %d: %v", e.line, e.err) }
-func (e lineError) Unwrap() error { return e.err }
+func (p place) String() string { return fmt.Sprintf("%s %d", p.unit, p.n) }
+
+func line(n int) place { return place{"line", n} }
+
+// A placeError says what of the input is wrong.
+type placeError struct {
+	at  place
+	err error
+}
+
+func (e placeError) Error() string { return fmt.Sprintf("%s: %v", e.at, e.err) }
+func (e placeError) Unwrap() error { return e.err }
 
 // readRecords yields the events of r: JSON objects one after the other (NDJSON), a JSON
-// array of objects, or CSV with a header line. Which of them, the first character tells. It ends
-// at the first error. What the events say is left to the server to judge. A CSV file may have columns
+// array of objects, CSV with a header line, or Parquet. Which of them, the first characters tell. It ends
+// at the first error. What the events say is left to the server to judge. A CSV or Parquet file may have columns
 // of the names marks too, which are true, false or empty.
 func readRecords(r io.Reader, marks ...string) iter.Seq2[record, error] {
 	lines := &lineIndex{r: r}
 	b := bufio.NewReader(lines)
+	if magic, _ := b.Peek(len(parquetMagic)); string(magic) == parquetMagic {
+		return readParquet(r, marks)
+	}
 	first, err := firstByte(b)
 	if errors.Is(err, io.EOF) {
 		return func(func(record, error) bool) {}
@@ -105,11 +118,11 @@ func readJSON(b *bufio.Reader, lines *lineIndex, array bool) iter.Seq2[record, e
 		fail := func(err error) {
 			rest, _ := io.ReadAll(io.LimitReader(dec.Buffered(), 1<<16)) // in memory
 			gap := len(rest) - len(bytes.TrimLeft(rest, " \t\r\n,"))
-			line := lines.line(start + dec.InputOffset() + int64(gap))
+			at := line(lines.line(start + dec.InputOffset() + int64(gap)))
 			if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 				err = errors.New("the input ends in the middle of what begins here")
 			}
-			yield(record{}, lineError{line, err})
+			yield(record{}, placeError{at, err})
 		}
 		if array {
 			if _, err := dec.Token(); err != nil {
@@ -125,10 +138,10 @@ func readJSON(b *bufio.Reader, lines *lineIndex, array bool) iter.Seq2[record, e
 				}
 				return
 			}
-			rec := record{line: lines.line(start + dec.InputOffset() - int64(len(raw))), event: raw}
+			rec := record{at: line(lines.line(start + dec.InputOffset() - int64(len(raw)))), event: raw}
 			var when struct{ Time json.RawMessage }
 			if raw[0] != '{' || json.Unmarshal(raw, &when) != nil {
-				yield(record{}, lineError{rec.line, errors.New("is not a JSON object with model, metric and value")})
+				yield(record{}, placeError{rec.at, errors.New("is not a JSON object with model, metric and value")})
 				return
 			}
 			rec.timed = len(when.Time) > 0
@@ -156,7 +169,7 @@ func readCSV(r io.Reader, marks []string) iter.Seq2[record, error] {
 			err = checkHeader(head, marks)
 		}
 		if err != nil {
-			yield(record{}, lineError{1, csvCause(err)})
+			yield(record{}, placeError{line(1), csvCause(err)})
 			return
 		}
 		for {
@@ -164,21 +177,21 @@ func readCSV(r io.Reader, marks []string) iter.Seq2[record, error] {
 			if errors.Is(err, io.EOF) {
 				return
 			}
-			line := 0
+			at := line(0)
 			if parse, ok := errors.AsType[*csv.ParseError](err); ok {
-				line = parse.Line
+				at.n = parse.Line
 			} else if err == nil {
-				line, _ = rows.FieldPos(0)
+				at.n, _ = rows.FieldPos(0)
 			}
 			var rec record
 			if err == nil {
 				rec, err = csvRecord(head, cells, marks)
 			}
 			if err != nil {
-				yield(record{}, lineError{line, csvCause(err)})
+				yield(record{}, placeError{at, csvCause(err)})
 				return
 			}
-			rec.line = line
+			rec.at = at
 			if !yield(rec, nil) {
 				return
 			}

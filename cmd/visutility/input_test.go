@@ -26,7 +26,7 @@ func records(s string) string {
 		if rec.timed {
 			timed = " timed"
 		}
-		fmt.Fprintf(&b, "%d%s %s\n", rec.line, timed, rec.event)
+		fmt.Fprintf(&b, "%d%s %s\n", rec.at.n, timed, rec.event)
 	}
 	return b.String()
 }
@@ -78,10 +78,10 @@ func FuzzReadRecords(f *testing.F) {
 			if !json.Valid(rec.event) {
 				t.Fatalf("record %q is not JSON", rec.event)
 			}
-			if rec.line < last || rec.line > strings.Count(s, "\n")+1 {
-				t.Fatalf("line %d after line %d", rec.line, last)
+			if rec.at.n < last || rec.at.n > strings.Count(s, "\n")+1 {
+				t.Fatalf("line %d after line %d", rec.at.n, last)
 			}
-			last = rec.line
+			last = rec.at.n
 		}
 	})
 }

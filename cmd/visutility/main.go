@@ -93,7 +93,7 @@ visutility explain bike-demand`,
 		root.AddCommand(commands...)
 	}
 	add(groupServe, serveCommand(), publishCommand())
-	add(groupTry, lintCommand(), testCommand(), backtestCommand(), tuneCommand())
+	add(groupTry, lintCommand(), testCommand(), backtestCommand(), tuneCommand(), calibrateCommand())
 	add(groupLook, modelsCommand(), explainCommand(), policiesCommand(), decisionsCommand(), runsCommand(), logsCommand(), versionsCommand(), eventsCommand())
 	add(groupAct, triggerCommand(), approveCommand(), cancelCommand(), promoteCommand(), rollbackCommand(), pauseCommand(), resumeCommand())
 	root.AddCommand(versionCommand(), superviseCommand())

@@ -49,8 +49,9 @@ func publishCommand() *cobra.Command {
 		Use:   "publish [MODEL METRIC VALUE]",
 		Short: "Send measurements: one from the command line, or a file of them",
 		Long: `Send one measurement, or those of a file: JSON objects one a line, a JSON array
-of objects, or CSV with the header model,metric,value and, where wanted,
-time,count,version,label_<name>. "-" is the standard input.
+of objects, CSV with the header model,metric,value and, where wanted,
+time,count,version,label_<name>, or Parquet with columns of these names. "-" is
+the standard input.
 
 An event has a model, a metric and a value, and may have a time (RFC 3339; the
 time of receipt when there is none), a count of samples behind the value, the
@@ -184,15 +185,25 @@ func watchReading(cmd *cobra.Command, f *os.File) (r io.Reader, end func(complet
 	bar := bars.AddBar(info.Size(),
 		mpb.PrependDecorators(decor.Name(filepath.Base(f.Name())+" "), decor.CountersKibiByte("% .1f / % .1f")),
 		mpb.AppendDecorators(decor.Percentage(), decor.Name(" "), decor.AverageETA(decor.ET_STYLE_GO)))
-	seen, err := bar.ProxyReader(f)
-	if err != nil {
-		return nil, nil, fmt.Errorf("drawing the progress bar: %w", err)
-	}
-	return seen, func(complete bool) {
+	return &watchedFile{f, bar}, func(complete bool) {
 		bar.Abort(complete) // does nothing when it is complete
 		bars.Wait()
 	}, nil
 }
+
+// A watchedFile draws how far it is read: in order, or as far as whoever reads it here and there says.
+type watchedFile struct {
+	*os.File
+	bar *mpb.Bar
+}
+
+func (w *watchedFile) Read(p []byte) (int, error) {
+	n, err := w.File.Read(p)
+	w.bar.IncrBy(n)
+	return n, err
+}
+
+func (w *watchedFile) reached(offset int64) { w.bar.SetCurrent(offset) }
 
 // A publisher sends the events of one file, batch by batch.
 type publisher struct {
@@ -200,11 +211,11 @@ type publisher struct {
 	// identity tells this file, as it is now, from others that say the same.
 	identity string
 
-	done  publication
-	last  int // the last line accepted
-	lines []int
-	body  bytes.Buffer
-	timed bool // all events of the batch
+	done   publication
+	last   place // of the last record accepted
+	places []place
+	body   bytes.Buffer
+	timed  bool // all events of the batch
 }
 
 func (p *publisher) publish(ctx context.Context, r io.Reader) (publication, error) {
@@ -231,33 +242,33 @@ func (p *publisher) so(err error) error {
 	if p.done.Batches == 0 {
 		return fmt.Errorf("%w\nnothing was accepted", err)
 	}
-	return fmt.Errorf("%w\naccepted before: %s, up to line %d; run the same command again to go on, within ten minutes nothing is counted twice",
+	return fmt.Errorf("%w\naccepted before: %s, up to %s; run the same command again to go on, within ten minutes nothing is counted twice",
 		err, plural(p.done.Accepted, "event"), p.last)
 }
 
 func (p *publisher) add(ctx context.Context, rec record) error {
-	if len(p.lines) == batchEvents || len(p.lines) > 0 && p.body.Len()+len(rec.event) > batchBytes {
+	if len(p.places) == batchEvents || len(p.places) > 0 && p.body.Len()+len(rec.event) > batchBytes {
 		if err := p.flush(ctx); err != nil {
 			return err
 		}
 	}
-	if len(p.lines) > 0 {
+	if len(p.places) > 0 {
 		p.body.WriteByte(',')
 	}
 	p.body.Write(rec.event)
-	p.lines = append(p.lines, rec.line)
+	p.places = append(p.places, rec.at)
 	p.timed = p.timed && rec.timed
 	return nil
 }
 
 func (p *publisher) reset() {
-	p.lines, p.timed = p.lines[:0], true
+	p.places, p.timed = p.places[:0], true
 	p.body.Reset()
 	p.body.WriteByte('[')
 }
 
 func (p *publisher) flush(ctx context.Context) error {
-	if len(p.lines) == 0 {
+	if len(p.places) == 0 {
 		return nil
 	}
 	p.body.WriteByte(']')
@@ -267,7 +278,7 @@ func (p *publisher) flush(ctx context.Context) error {
 	}
 	p.done.Accepted += n
 	p.done.Batches++
-	p.last = p.lines[len(p.lines)-1]
+	p.last = p.places[len(p.places)-1]
 	p.reset()
 	return nil
 }
@@ -279,26 +290,26 @@ func (p *publisher) key() string {
 	if !p.timed {
 		h.Write([]byte(p.identity))
 	}
-	fmt.Fprintf(h, "\x00%d\x00", p.lines[0])
+	fmt.Fprintf(h, "\x00%d\x00", p.places[0].n)
 	h.Write(p.body.Bytes())
 	return "file-" + hex.EncodeToString(h.Sum(nil)[:16])
 }
 
 var eventIndex = regexp.MustCompile(`^[a-z.]*\[(\d+)\]\.?`)
 
-// refused names the lines of the file that the server did not like.
+// refused names the places of the file that the server did not like.
 func (p *publisher) refused(err error) error {
 	problem, ok := errors.AsType[*apiError](err)
 	if !ok || len(problem.Errors) == 0 {
 		return err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "the batch of lines %d to %d was refused:", p.lines[0], p.lines[len(p.lines)-1])
+	fmt.Fprintf(&b, "the batch of %ss %d to %d was refused:", p.places[0].unit, p.places[0].n, p.places[len(p.places)-1].n)
 	for _, f := range problem.Errors {
 		where := f.Location
 		if m := eventIndex.FindStringSubmatch(where); m != nil {
-			if i, err := strconv.Atoi(m[1]); err == nil && i < len(p.lines) {
-				where = fmt.Sprintf("line %d: %s", p.lines[i], strings.TrimPrefix(where, m[0]))
+			if i, err := strconv.Atoi(m[1]); err == nil && i < len(p.places) {
+				where = fmt.Sprintf("%s: %s", p.places[i], strings.TrimPrefix(where, m[0]))
 			}
 		}
 		fmt.Fprintf(&b, "\n  %s: %s", strings.TrimSuffix(where, ": "), f.Message)

@@ -17,13 +17,16 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 
+	"github.com/visutility/visutility/bus"
 	"github.com/visutility/visutility/engine"
 	"github.com/visutility/visutility/ingest"
 	"github.com/visutility/visutility/server"
+	"github.com/visutility/visutility/ui"
 )
 
 const (
@@ -38,14 +41,14 @@ const (
 
 // serving is the flags of `visutility serve`.
 type serving struct {
-	dir, policies, listen, addrFile, tokenFile string
-	partitions, maxSeries, maxRuns             int
-	retention, historyRetention                spanValue
-	maxLogBytes                                bytesValue
-	webhookAllow                               prefixesValue
-	callbackURL, natsListen, ingest            string
-	allowHosts                                 []string
-	logFormat, logLevel                        choiceValue
+	dir, policies, listen, addrFile, tokenFile  string
+	partitions, maxSeries, maxRuns              int
+	retention, historyRetention                 spanValue
+	maxLogBytes                                 bytesValue
+	webhookAllow                                prefixesValue
+	callbackURL, natsListen, ingest, prometheus string
+	allowHosts                                  []string
+	logFormat, logLevel                         choiceValue
 }
 
 func serveCommand() *cobra.Command {
@@ -79,8 +82,9 @@ visutility serve --listen 0.0.0.0:8080 --token-file visutility.token`,
 	f.IntVar(&s.maxRuns, "max-runs", 0, "how many trainings may be under way at once (default 4)")
 	f.Var(&s.webhookAllow, "webhook-allow", "a private network that webhooks may be sent to (repeatable)")
 	f.StringVar(&s.callbackURL, "callback-url", "", "the base URL under which webhook trainers reach this server (default: the address listened on, if it is a single one)")
-	f.StringVar(&s.natsListen, "nats-listen", "", "open the log's NATS port here (default: no port)")
+	f.StringVar(&s.natsListen, "nats-listen", "", "open a NATS port here, where clients publish events to "+bus.IntakeSubject+" (default: no port)")
 	f.StringVar(&s.ingest, "ingest", "", "a file that says what the names of other systems mean here, and how predictions are measured (see docs/ingest.md)")
+	f.StringVar(&s.prometheus, "prometheus", "", "the base URL of the Prometheus that the queries of policies are asked of")
 	f.StringSliceVar(&s.allowHosts, "allow-host", nil, "a host name under which this server is asked for, beside its address (repeatable)")
 	f.Var(&s.logFormat, "log-format", "how the log on the standard error is written")
 	f.Var(&s.logLevel, "log-level", "how much of it")
@@ -107,7 +111,7 @@ func (s *serving) run(cmd *cobra.Command) (err error) {
 	logger := s.logger(cmd.ErrOrStderr())
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	options, err := s.options(ln.Addr(), logger, registry)
+	options, err := s.options(ln.Addr(), token, mapping, logger, registry)
 	if err != nil {
 		return err
 	}
@@ -123,15 +127,28 @@ func (s *serving) run(cmd *cobra.Command) (err error) {
 	b := buildVersion(debug.ReadBuildInfo())
 	handler, err := server.New(server.Options{
 		Engine: e, Store: e.Store(), History: e.History(), Token: token, AllowedHosts: s.allowHosts, Mapping: mapping,
-		Version: b.Version, Revision: b.Revision, Logger: logger, Registry: registry,
+		Version: b.Version, Revision: b.Revision, UI: ui.FS(), Logger: logger, Registry: registry,
 	})
 	if err != nil {
 		return err
 	}
-	if err := s.announce(cmd.OutOrStdout(), b, ln.Addr(), e); err != nil {
+	take := func(ctx context.Context) error {
+		<-ctx.Done()
+		return nil
+	}
+	var port net.Addr
+	if s.natsListen != "" {
+		var nc *nats.Conn
+		if nc, port, err = e.NATS(); err != nil {
+			return err
+		}
+		defer nc.Close()
+		take = func(ctx context.Context) error { return handler.RunNATS(ctx, nc, bus.IntakeSubject) }
+	}
+	if err := s.announce(cmd.OutOrStdout(), b, ln.Addr(), port, e); err != nil {
 		return err
 	}
-	return serveUntil(ctx, e, handler, ln, logger)
+	return serveUntil(ctx, e, handler, take, ln, logger)
 }
 
 // check refuses what would be unsafe and returns the token, "" for none.
@@ -161,11 +178,11 @@ func (s *serving) check(cmd *cobra.Command) (string, error) {
 	if s.maxLogBytes > 0 && s.maxLogBytes < minLogBytes {
 		return "", usagef(cmd, "--max-log-bytes: %s is less than a batch of events may take; give at least %s", formatBytes(int64(s.maxLogBytes)), formatBytes(minLogBytes))
 	}
-	return token, s.checkNATS(cmd)
+	return token, s.checkNATS(cmd, token)
 }
 
-// checkNATS keeps the log's own port, which asks nobody who they are, on this machine.
-func (s *serving) checkNATS(cmd *cobra.Command) error {
+// checkNATS keeps a port that asks nobody who they are on this machine.
+func (s *serving) checkNATS(cmd *cobra.Command, token string) error {
 	if s.natsListen == "" {
 		return nil
 	}
@@ -173,8 +190,8 @@ func (s *serving) checkNATS(cmd *cobra.Command) error {
 	if err != nil {
 		return usagef(cmd, "--nats-listen: %w", err)
 	}
-	if !addr.IP.IsLoopback() {
-		return usagef(cmd, "--nats-listen: whoever reaches %s could read and write the log, which has no access control: use a loopback address such as 127.0.0.1:4222", s.natsListen)
+	if token == "" && !addr.IP.IsLoopback() {
+		return usagef(cmd, "--nats-listen: whoever reaches %s could send measurements: a token is needed; make one with:\n  %s\nand give it with --token-file visutility.token", s.natsListen, makeToken)
 	}
 	return nil
 }
@@ -241,7 +258,7 @@ func (s *serving) logger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-func (s *serving) options(addr net.Addr, logger *slog.Logger, registerer prometheus.Registerer) (engine.Options, error) {
+func (s *serving) options(addr net.Addr, token string, mapping *ingest.Mapping, logger *slog.Logger, registerer prometheus.Registerer) (engine.Options, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return engine.Options{}, fmt.Errorf("finding this program, to supervise trainings with: %w", err)
@@ -250,20 +267,28 @@ func (s *serving) options(addr net.Addr, logger *slog.Logger, registerer prometh
 	if callback == "" && !everywhere(addr) { // a trainer elsewhere could not call [::]
 		callback = "http://" + addr.String()
 	}
+	var names ingest.Mapping // the engine's default
+	if mapping != nil {
+		names = *mapping
+	}
 	return engine.Options{
+		PrometheusURL: s.prometheus, Mapping: names,
 		Dir: s.dir, PolicyDir: s.policies, Partitions: s.partitions,
 		MaxSeries: s.maxSeries, MaxRuns: s.maxRuns,
 		Retention: time.Duration(s.retention), HistoryRetention: time.Duration(s.historyRetention), MaxLogBytes: int64(s.maxLogBytes),
 		Supervisor: []string{self, "supervise"}, CallbackURL: callback, TrackingURL: "http://" + reached(addr), WebhookAllow: s.webhookAllow,
-		NATSListen: s.natsListen, Logger: logger, Registerer: registerer,
+		NATSListen: s.natsListen, NATSToken: token, Logger: logger, Registerer: registerer,
 	}, nil
 }
 
 // announce prints where the server is and with what it runs, and writes the address file.
-func (s *serving) announce(w io.Writer, b build, addr net.Addr, e *engine.Engine) error {
+func (s *serving) announce(w io.Writer, b build, addr, port net.Addr, e *engine.Engine) error {
 	p := &page{now: time.Now()}
 	p.line("%s %s", headStyle.Render("VisuTility"), b)
 	p.fact("  server", "http://"+reached(addr))
+	if port != nil {
+		p.fact("  nats", "nats://"+reached(port)+" "+bus.IntakeSubject)
+	}
 	dir, err := filepath.Abs(s.dir)
 	if err != nil {
 		return err
@@ -331,9 +356,9 @@ func (s *serving) writeAddr(addr net.Addr) error {
 	return nil
 }
 
-// serveUntil runs engine and HTTP server until ctx ends, or one of them fails.
+// serveUntil runs engine, HTTP server and the intake of NATS until ctx ends, or one of them fails.
 // It stops taking requests first and the engine last, so that what was promised is kept.
-func serveUntil(ctx context.Context, e *engine.Engine, handler http.Handler, ln net.Listener, logger *slog.Logger) error {
+func serveUntil(ctx context.Context, e *engine.Engine, handler http.Handler, take func(context.Context) error, ln net.Listener, logger *slog.Logger) error {
 	engineCtx, stopEngine := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopEngine()
 	engineDone := make(chan error, 1)
@@ -344,6 +369,11 @@ func serveUntil(ctx context.Context, e *engine.Engine, handler http.Handler, ln 
 	httpDone := make(chan error, 1)
 	go func() { httpDone <- srv.Serve(ln) }()
 
+	takeCtx, stopTaking := context.WithCancel(ctx)
+	defer stopTaking()
+	taken := make(chan error, 1)
+	go func() { taken <- take(takeCtx) }()
+
 	var err error
 	select {
 	case <-ctx.Done():
@@ -351,6 +381,9 @@ func serveUntil(ctx context.Context, e *engine.Engine, handler http.Handler, ln 
 	case err = <-engineDone:
 		engineDone <- nil
 		err = fmt.Errorf("the engine stopped: %w", err)
+	case err = <-taken:
+		taken <- nil
+		err = fmt.Errorf("taking in from NATS stopped: %w", err)
 	case err = <-httpDone:
 		httpDone <- nil
 		err = fmt.Errorf("the HTTP server stopped: %w", err)
@@ -361,6 +394,8 @@ func serveUntil(ctx context.Context, e *engine.Engine, handler http.Handler, ln 
 		srv.Close() // whoever still reads has had the time
 	}
 	<-httpDone
+	stopTaking()
+	err = errors.Join(err, <-taken)
 	stopEngine()
 	if engineErr := <-engineDone; engineErr != nil && !errors.Is(engineErr, context.Canceled) {
 		err = errors.Join(err, engineErr)

@@ -53,6 +53,11 @@ func TestStories(t *testing.T) {
 		Deadline:            time.Now().Add(8 * patience), // of a server, say, that should have refused to start
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("USER", "ada")
+			here, err := os.Getwd()
+			if err != nil {
+				return err
+			}
+			env.Setenv("TESTDATA", filepath.Join(here, "testdata")) // what cannot stand in a story
 			env.Setenv("NO_PROXY", "127.0.0.1")
 			env.Values[runningKey{}] = new(running)
 			return nil

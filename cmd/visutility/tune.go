@@ -17,7 +17,7 @@ import (
 func tuneCommand() *cobra.Command {
 	var (
 		out       output
-		data      string
+		from      pastFlags
 		vary      []string
 		cost      float64
 		set       map[string]string
@@ -25,7 +25,7 @@ func tuneCommand() *cobra.Command {
 		tick      = spanValue(time.Minute)
 	)
 	cmd := &cobra.Command{
-		Use:   "tune POLICY --data FILE --vary NAME=FROM..TO",
+		Use:   "tune POLICY {--data FILE | --from-server} --vary NAME=FROM..TO",
 		Short: "Try a policy with other numbers: how many runs buy how little time in breach",
 		Long: `Replay old events under a policy with other values of its numbers, and show what
 each would have cost and saved: the runs, and how long models would have been in
@@ -58,8 +58,8 @@ visutility tune policies/churn.yaml --set 0.30=0.27 > new.yaml`,
 			if len(vary) == 0 {
 				return out.print(cmd, listing[knobRow]{Items: knobRows(p)}, func(pg *page) { drawKnobs(pg, p, args[0]) })
 			}
-			if data == "" {
-				return usagef(cmd, "tune needs --data FILE: the old events")
+			if err := from.check(cmd); err != nil {
+				return err
 			}
 			var axes []backtest.Axis
 			for _, text := range vary {
@@ -69,7 +69,7 @@ visutility tune policies/churn.yaml --set 0.30=0.27 > new.yaml`,
 				}
 				axes = append(axes, axis)
 			}
-			past, err := readPast(cmd, data)
+			past, err := from.read(cmd, []*policy.Policy{p})
 			if err != nil {
 				return err
 			}
@@ -85,7 +85,7 @@ visutility tune policies/churn.yaml --set 0.30=0.27 > new.yaml`,
 	}
 	out.flag(cmd)
 	f := cmd.Flags()
-	f.StringVarP(&data, "data", "d", "", "the file of events, - for the standard input")
+	from.flags(cmd)
 	f.StringArrayVar(&vary, "vary", nil, "a number of the policy and the values to try; may be repeated")
 	f.StringToStringVar(&set, "set", nil, "print the policy with this number changed (NAME=VALUE) instead; may be repeated")
 	f.Var(&trainTime, "train-time", "how long each run takes")
