@@ -74,7 +74,7 @@ func (b Batch) Events() iter.Seq2[Position, Event] {
 }
 
 // An Entry is what was appended to a partition at once: events in columns, or
-// controls, or nothing (a tick).
+// controls, or payloads, or nothing (a tick).
 type Entry struct {
 	Position Position
 	// Stored is when the log stored the entry, in Unix milliseconds. It is the
@@ -83,6 +83,8 @@ type Entry struct {
 	Series   []Series
 	Records  []Record
 	Controls []Control
+	// Payloads are what a log of other things than events holds.
+	Payloads [][]byte
 }
 
 // A Series is what the events of one metric of one model have in common.

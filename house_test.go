@@ -23,7 +23,8 @@ var floors = map[string]int{
 	"store":          1,
 	"trainer":        1,
 	"history":        1,
-	"ingest":         1,
+	"quality":        1,
+	"ingest":         2, // its mapping file has the settings of quality
 	"registry":       2,
 	"dispatch":       2,
 	"trigger":        3,

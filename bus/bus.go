@@ -82,6 +82,7 @@ type Stats struct {
 	Requests   uint64 // calls acknowledged, those without effect included
 	Events     uint64 // events stored
 	Controls   uint64 // controls stored
+	Payloads   uint64 // payloads stored
 	Messages   uint64 // entries stored
 	Bytes      uint64 // of those entries
 	Syncs      uint64 // writes that were synced as one
@@ -92,7 +93,7 @@ type Stats struct {
 }
 
 type counters struct {
-	requests, events, controls, messages, bytes, syncs, duplicates, refused, corrupt, restarts atomic.Uint64
+	requests, events, controls, payloads, messages, bytes, syncs, duplicates, refused, corrupt, restarts atomic.Uint64
 }
 
 // A Log is the durable log of events in one directory. It is safe for concurrent use.
@@ -188,7 +189,7 @@ func (l *Log) Close() error {
 func (l *Log) Stats() Stats {
 	c := &l.count
 	return Stats{
-		Requests: c.requests.Load(), Events: c.events.Load(), Controls: c.controls.Load(),
+		Requests: c.requests.Load(), Events: c.events.Load(), Controls: c.controls.Load(), Payloads: c.payloads.Load(),
 		Messages: c.messages.Load(), Bytes: c.bytes.Load(), Syncs: c.syncs.Load(),
 		Duplicates: c.duplicates.Load(), Refused: c.refused.Load(), Corrupt: c.corrupt.Load(), Restarts: c.restarts.Load(),
 	}

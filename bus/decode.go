@@ -18,6 +18,7 @@ import (
 const (
 	fieldBlocks   protowire.Number = 1
 	fieldControls protowire.Number = 2
+	fieldPayloads protowire.Number = 3
 
 	fieldSymbols     protowire.Number = 1
 	fieldSeries      protowire.Number = 2
@@ -51,10 +52,10 @@ type decoder struct {
 
 func newDecoder() *decoder { return &decoder{strings: map[string]string{}} }
 
-// decode reads a message into e: it replaces Series, Records and Controls and
-// leaves the rest. After an error e holds nothing. The entry does not refer to data.
+// decode reads a message into e: it replaces Series, Records, Controls and Payloads and
+// leaves the rest. After an error e holds nothing. Only payloads refer to data.
 func (d *decoder) decode(data []byte, e *visutility.Entry) error {
-	e.Series, e.Records, e.Controls = e.Series[:0], e.Records[:0], nil
+	e.Series, e.Records, e.Controls, e.Payloads = e.Series[:0], e.Records[:0], nil, nil
 	block := 0
 	err := fields(data, func(num protowire.Number, typ protowire.Type, val []byte, _ uint64) error {
 		switch num {
@@ -75,11 +76,16 @@ func (d *decoder) decode(data []byte, e *visutility.Entry) error {
 				return fmt.Errorf("control %d: %w", len(e.Controls)+1, err)
 			}
 			e.Controls = append(e.Controls, c)
+		case fieldPayloads:
+			if typ != protowire.BytesType {
+				return fmt.Errorf("payload %d: wrong wire type %d", len(e.Payloads)+1, typ)
+			}
+			e.Payloads = append(e.Payloads, val)
 		}
 		return nil
 	})
 	if err != nil {
-		e.Series, e.Records, e.Controls = e.Series[:0], e.Records[:0], nil
+		e.Series, e.Records, e.Controls, e.Payloads = e.Series[:0], e.Records[:0], nil, nil
 		return fmt.Errorf("malformed message of %d bytes: %w", len(data), err)
 	}
 	return nil

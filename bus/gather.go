@@ -28,6 +28,7 @@ type request struct {
 	bytes    int64 // what it takes of the queue's room
 	events   int
 	controls int
+	payloads int
 	done     chan error // told the outcome, once
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/visutility/visutility"
 )
@@ -43,6 +44,36 @@ func (l *Log) Control(ctx context.Context, key string, controls ...visutility.Co
 		return err
 	}
 	return l.submit(ctx, &request{id: messageID("c", key), segments: segments, controls: len(controls)})
+}
+
+// A Payload is an entry's bytes, in a log of other things than events.
+type Payload struct {
+	Partition int
+	Data      []byte
+}
+
+// MaxPayload is how many bytes a payload may have.
+const MaxPayload = 1 << 20
+
+// Append appends payloads, under the rules of [Log.Publish]: all of them or none, durable on return, and a
+// second call with the same key inside the window without effect.
+func (l *Log) Append(ctx context.Context, key string, payloads ...Payload) error {
+	if len(payloads) == 0 {
+		return nil
+	}
+	segments := make([]segment, 0, len(payloads))
+	for i, p := range payloads {
+		if err := l.checkPartition(p.Partition); err != nil {
+			return err
+		}
+		if len(p.Data) == 0 || len(p.Data) > MaxPayload {
+			l.count.refused.Add(1)
+			return visutility.Invalidf(fmt.Sprintf("payloads[%d]", i), "too_long", "has %d bytes; from 1 to %d are allowed", len(p.Data), MaxPayload)
+		}
+		data := protowire.AppendBytes(protowire.AppendTag(nil, fieldPayloads, protowire.BytesType), p.Data)
+		segments = append(segments, segment{p.Partition, data})
+	}
+	return l.submit(ctx, &request{id: messageID("p", key), merge: key == "", segments: segments, payloads: len(payloads)})
 }
 
 // Tick appends an empty entry to every partition.
@@ -190,6 +221,7 @@ func (l *Log) tally(u *unit) {
 	for _, r := range stored {
 		l.count.events.Add(uint64(r.events))
 		l.count.controls.Add(uint64(r.controls))
+		l.count.payloads.Add(uint64(r.payloads))
 	}
 	for _, m := range u.messages {
 		l.count.bytes.Add(uint64(len(m.data)))

@@ -38,6 +38,7 @@ type Engine struct {
 	trigger  *trigger.Trigger
 	history  *history.History
 	dispatch *dispatch.Dispatcher
+	samples  *samples
 	registry visutility.Registry
 	runner   *retrain.Runner
 	tokens   *trainer.Tokens
@@ -83,7 +84,7 @@ func (e *Engine) open(ctx context.Context) error {
 		return err
 	}
 	e.closers = append(e.closers, lock)
-	for _, step := range []func(context.Context) error{e.openStore, e.openBus, e.openFold, e.openRuns} {
+	for _, step := range []func(context.Context) error{e.openStore, e.openBus, e.openFold, e.openRuns, e.openSamples} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -187,6 +188,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		return e.dispatch.Run(gctx)
 	})
 	g.Go(func() error { return e.trigger.Run(foldCtx) })
+	g.Go(func() error { return e.samples.dispatch.Run(gctx) })
 	g.Go(func() error {
 		<-gctx.Done()
 		stopRuns(visutility.ErrShutdown)
@@ -226,7 +228,9 @@ func (e *Engine) NATS() (*nats.Conn, net.Addr, error) {
 }
 
 // Observers tells how every observer stands.
-func (e *Engine) Observers() []dispatch.Status { return e.dispatch.Status() }
+func (e *Engine) Observers() []dispatch.Status {
+	return append(e.dispatch.Status(), e.samples.dispatch.Status()...)
+}
 
 // Store gives read access to everything that was stored.
 func (e *Engine) Store() *store.Store { return e.store }

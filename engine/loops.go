@@ -58,7 +58,7 @@ func (e *Engine) tick(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
-			if err := e.bus.Tick(ctx); err != nil && ctx.Err() == nil {
+			if err := errors.Join(e.bus.Tick(ctx), e.samples.log.Tick(ctx)); err != nil && ctx.Err() == nil {
 				e.log.Warn("the log could not be told the time", slog.String("error", err.Error()))
 			}
 		}

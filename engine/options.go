@@ -11,6 +11,7 @@ import (
 	"github.com/visutility/visutility"
 	"github.com/visutility/visutility/ingest"
 	"github.com/visutility/visutility/policy"
+	"github.com/visutility/visutility/quality"
 )
 
 // Options says where an engine keeps its data and what it works with. The zero
@@ -41,6 +42,8 @@ type Options struct {
 	Retention time.Duration
 	// MaxLogBytes bounds the log on disk. Defaults to 10 GiB.
 	MaxLogBytes int64
+	// Predictions are the settings of models whose predictions and labels are joined. Defaults to none: all have the defaults.
+	Predictions quality.Rules
 	// HistoryRetention is how long metric history is kept. Defaults to 90 days.
 	HistoryRetention time.Duration
 	// DecisionRetention is how long decisions and ended runs are kept. Defaults to 365 days.

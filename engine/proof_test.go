@@ -52,7 +52,7 @@ var trainers = map[string]visutility.Trainer{"at-once": visutility.TrainerFunc(f
 })}
 
 // counted sums up a counter over its labels.
-func counted(t *testing.T, reg prometheus.Gatherer, name string) int64 {
+func counted(t testing.TB, reg prometheus.Gatherer, name string) int64 {
 	t.Helper()
 	families, err := reg.Gather()
 	if err != nil {

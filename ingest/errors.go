@@ -38,7 +38,7 @@ const MaxFaults = 20
 // errEnough ends the decoding of a body that has MaxFaults faults.
 var errEnough = errors.New("enough faults")
 
-// A fault is a bad field of the event with that index.
+// A fault is a bad field of the event, or other object, with that index.
 type fault struct {
 	event int
 	visutility.FieldError
@@ -65,8 +65,8 @@ func (f *faults) has(event int, field string) bool {
 	return slices.ContainsFunc(f.list, func(x fault) bool { return x.event == event && x.Field == field })
 }
 
-// err is the InvalidError for all faults, nil for none.
-func (f *faults) err(single bool) error {
+// err is the InvalidError for all faults, nil for none. noun is what the body consists of.
+func (f *faults) err(single bool, noun string) error {
 	if len(f.list) == 0 {
 		return nil
 	}
@@ -74,12 +74,12 @@ func (f *faults) err(single bool) error {
 	for i, x := range f.list {
 		switch {
 		case single && x.Field == "":
-			x.Field = "event"
+			x.Field = noun
 		case single:
 		case x.Field == "":
-			x.Field = fmt.Sprintf("events[%d]", x.event)
+			x.Field = fmt.Sprintf("%ss[%d]", noun, x.event)
 		default:
-			x.Field = fmt.Sprintf("events[%d].%s", x.event, x.Field)
+			x.Field = fmt.Sprintf("%ss[%d].%s", noun, x.event, x.Field)
 		}
 		fields[i] = x.FieldError
 	}

@@ -20,29 +20,35 @@ type Decoder func(body []byte, now time.Time) ([]visutility.Event, error)
 type Format struct {
 	ContentType string // lower case, without parameters
 	Decode      Decoder
+	Lines       bool // one object a line
 }
 
 // Formats is the table of what is understood. It is not changed after start-up.
 var Formats = []Format{
-	{"application/json", JSON},
-	{"application/x-ndjson", NDJSON},
-	{"application/jsonl", NDJSON},
+	{"application/json", JSON, false},
+	{"application/x-ndjson", NDJSON, true},
+	{"application/jsonl", NDJSON, true},
 	// What curl -d says when nobody tells it the type.
-	{"application/x-www-form-urlencoded", JSON},
+	{"application/x-www-form-urlencoded", JSON, false},
 }
 
 // Lookup returns the decoder for a Content-Type header. "" means JSON. An
 // unknown type is [ErrUnsupported], with the list of what is understood.
 func Lookup(contentType string) (Decoder, error) {
+	f, err := lookup(contentType)
+	return f.Decode, err
+}
+
+func lookup(contentType string) (Format, error) {
 	mediaType, _, _ := strings.Cut(contentType, ";")
 	mediaType = strings.TrimSpace(mediaType)
 	if mediaType == "" {
-		return JSON, nil
+		return Formats[0], nil
 	}
 	for i := range Formats {
 		if strings.EqualFold(mediaType, Formats[i].ContentType) {
-			return Formats[i].Decode, nil
+			return Formats[i], nil
 		}
 	}
-	return nil, fmt.Errorf("%w: content type %q is not understood; send application/json or application/x-ndjson", ErrUnsupported, clip(mediaType))
+	return Format{}, fmt.Errorf("%w: content type %q is not understood; send application/json or application/x-ndjson", ErrUnsupported, clip(mediaType))
 }

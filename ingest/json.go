@@ -34,19 +34,32 @@ func NDJSON(body []byte, now time.Time) ([]visutility.Event, error) {
 func decodeJSON(body []byte, now time.Time, lines bool) ([]visutility.Event, error) {
 	d := decoders.Get().(*decoder)
 	defer decoders.Put(d)
-	events, err := d.decode(body, now, lines)
+	d.words = &eventWords
+	d.object = d.event
+	err := d.decode(body, now, lines)
+	events := d.events
+	d.events = nil
+	if err != nil {
+		return nil, err
+	}
+	return events, nil
+}
+
+// decode decodes a body, object by object.
+func (d *decoder) decode(body []byte, now time.Time, lines bool) error {
+	err := d.attempt(body, now, lines)
 	if s, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		// NaN and its like are no JSON, yet what many senders write. Put
 		// into quotes they can be named, with everything else that is wrong.
 		if quoted, ok := quoteNonFinite(body); ok {
 			d.quoted = true
-			if _, again := d.decode(quoted, now, lines); errors.As(again, new(*visutility.InvalidError)) {
-				return nil, again
+			if again := d.attempt(quoted, now, lines); errors.As(again, new(*visutility.InvalidError)) {
+				return again
 			}
 		}
-		return nil, syntaxError(body, s)
+		return syntaxError(body, s)
 	}
-	return events, err
+	return err
 }
 
 // A field is a bit for each field of an event.
@@ -65,6 +78,8 @@ const (
 // A decoder is the reusable state of decoding. It serves one body at a time.
 type decoder struct {
 	faults
+	words  *words                  // of what the body consists of
+	object func(i, size int) error // decodes the i-th of them; at the end of the input it returns io.EOF
 	in     bytes.Buffer
 	json   jsontext.Decoder
 	names  names
@@ -72,8 +87,12 @@ type decoder struct {
 	now    time.Time
 	quoted bool // the body is what quoteNonFinite made
 	events []visutility.Event
-	check  []visutility.FieldError
-	text   []byte
+	// For the features of predictions, which are objects inside.
+	innerIn  bytes.Buffer
+	inner    jsontext.Decoder
+	features []visutility.Feature
+	check    []visutility.FieldError
+	text     []byte
 }
 
 var decoders = sync.Pool{New: func() any { return &decoder{names: newNames()} }}
@@ -81,24 +100,22 @@ var decoders = sync.Pool{New: func() any { return &decoder{names: newNames()} }}
 // Repeated names are found by the decoder itself, which can say of which event.
 var jsonOptions = jsontext.AllowDuplicateNames(true)
 
-// decode decodes a body that is in d.quoted's form.
-func (d *decoder) decode(body []byte, now time.Time, lines bool) ([]visutility.Event, error) {
+// attempt decodes a body that is in d.quoted's form.
+func (d *decoder) attempt(body []byte, now time.Time, lines bool) error {
 	d.in = *bytes.NewBuffer(body)
 	d.json.Reset(&d.in, jsonOptions)
 	d.faults.list, d.events, d.now = nil, nil, now
 	single, err := d.all(len(body), lines)
-	events, bad := d.events, d.faults.err(single)
+	bad := d.faults.err(single, d.words.noun)
 	d.in = bytes.Buffer{} // lets go of body
 	d.json.Reset(&d.in)
+	d.innerIn = bytes.Buffer{}
 	d.labels.reset()
-	d.faults.list, d.events, d.quoted = nil, nil, false
+	d.faults.list, d.quoted = nil, false
 	if err != nil && err != errEnough {
-		return nil, err
+		return err
 	}
-	if bad != nil {
-		return nil, bad
-	}
-	return events, nil
+	return bad
 }
 
 // all decodes the whole body. single tells whether it was one object, not a list.
@@ -109,21 +126,21 @@ func (d *decoder) all(size int, lines bool) (single bool, err error) {
 	case kind == '[' && !lines:
 		return false, d.array(size)
 	case kind == '[':
-		return true, visutility.Invalidf("event", "type", "is an array; send one object a line, or Content-Type: application/json")
+		return true, visutility.Invalidf(d.words.noun, "type", "is an array; send one object a line, or Content-Type: application/json")
 	default:
 		raw, err := d.json.ReadValue()
 		if err == io.EOF {
-			return true, fmt.Errorf("%w: it is empty; send an event such as {\"model\": \"churn\", \"metric\": \"auc\", \"value\": 0.91}", ErrSyntax)
+			return true, fmt.Errorf("%w: it is empty; send %s", ErrSyntax, d.words.example)
 		} else if err != nil {
 			return true, err
 		}
-		return true, visutility.Invalidf("event", "type", "is %s; send an object, an array of objects, or one object a line", kindOf(raw))
+		return true, visutility.Invalidf(d.words.noun, "type", "is %s; send an object, an array of objects, or one object a line", kindOf(raw))
 	}
 }
 
 func (d *decoder) sequence(size int) (single bool, err error) {
 	for i := 0; ; i++ {
-		if err := d.event(i, size); err == io.EOF {
+		if err := d.object(i, size); err == io.EOF {
 			return i == 1, nil
 		} else if err != nil {
 			return i == 0, err
@@ -136,7 +153,7 @@ func (d *decoder) array(size int) error {
 		return err
 	}
 	for i := 0; d.json.PeekKind() != ']'; i++ {
-		if err := d.event(i, size); err != nil {
+		if err := d.object(i, size); err != nil {
 			return err
 		}
 	}
@@ -152,17 +169,23 @@ func (d *decoder) array(size int) error {
 	return nil
 }
 
-// event decodes the i-th event. At the end of the input it returns io.EOF.
-func (d *decoder) event(i, size int) error {
+// open begins the i-th object; false when it is none.
+func (d *decoder) open(i int) (bool, error) {
 	if kind := d.json.PeekKind(); kind != '{' {
 		raw, err := d.json.ReadValue()
 		if err != nil {
-			return err
+			return false, err
 		}
 		d.add(i, "", "type", "is %s; send an object", kindOf(raw))
-		return d.next()
+		return false, d.next()
 	}
-	if _, err := d.json.ReadToken(); err != nil {
+	_, err := d.json.ReadToken()
+	return err == nil, err
+}
+
+// event decodes the i-th event.
+func (d *decoder) event(i, size int) error {
+	if is, err := d.open(i); !is {
 		return err
 	}
 	var ev visutility.Event
@@ -242,7 +265,7 @@ func (d *decoder) member(i int, ev *visutility.Event, seen *field) error {
 	case versionField:
 		ev.Version = d.string(i, "version", raw)
 	case valueField:
-		ev.Value = d.value(i, raw)
+		ev.Value = d.number(i, "value", raw)
 	case timeField:
 		ev.Time = d.time(i, raw)
 	case countField:
@@ -284,22 +307,6 @@ func (d *decoder) string(i int, name string, raw jsontext.Value) string {
 		return ""
 	}
 	return d.names.intern(s)
-}
-
-func (d *decoder) value(i int, raw jsontext.Value) float64 {
-	if v, ok := d.nonFinite(raw); ok {
-		return v // Event.Check says what is wrong with it
-	}
-	if raw.Kind() != '0' {
-		d.add(i, "value", "type", "is %s; send a number", kindOf(raw))
-		return 0
-	}
-	v, err := strconv.ParseFloat(string(raw), 64)
-	if err != nil {
-		d.add(i, "value", "range", "is %s, too large for a 64-bit floating-point number", clip(string(raw)))
-		return 0
-	}
-	return v
 }
 
 // nonFinite reads the words for NaN and infinity, sent in quotes or put there by quoteNonFinite.

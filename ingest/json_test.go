@@ -109,7 +109,7 @@ func TestSuggestions(t *testing.T) {
 		"ts": "time", "timestamp": "time", "Time": "time", "tiem": "time", "n": "count", "counts": "count", "modle": "model", "MODEL": "model",
 		"tags": "labels", "lable": "labels", "vlaue": "value", "metrics": "metric", "versoin": "version", "colour": "", "x": "", "": "", "id": "",
 	} {
-		if got := meant(name); got != want {
+		if got := eventWords.meant(name); got != want {
 			t.Errorf("%q means %q, not %q", name, want, got)
 		}
 	}

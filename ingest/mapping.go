@@ -11,6 +11,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/quality"
 )
 
 // maxMapping bounds the file of a mapping, in bytes, and maxRules each list in it.
@@ -40,6 +41,8 @@ type Mapping struct {
 	DropLabels []string
 	// MaxSeries bounds the distinct series that one format may bring.
 	MaxSeries int
+	// Predictions are the settings of models whose predictions and labels are joined. Defaults to none: all have the defaults.
+	Predictions quality.Rules
 }
 
 // A MetricName is a line of [Mapping.Metrics].
@@ -71,6 +74,7 @@ type mappingFile struct {
 	Labels       []string      `yaml:"labels"`
 	DropLabels   []string      `yaml:"drop_labels"`
 	MaxSeries    int           `yaml:"max_series"`
+	Predictions  yaml.MapSlice `yaml:"predictions"`
 }
 
 // ReadMapping reads a mapping from YAML. What the file does not say stays as in
@@ -122,6 +126,7 @@ func ReadMapping(name string, src []byte) (m Mapping, err error) {
 		say("model", "empty", "names no attribute; without one nothing could be taken in")
 	}
 	m.Metrics, bad = readMetricNames(name, f.Metrics, bad)
+	m.Predictions, bad = readPredictions(name, f.Predictions, bad)
 	switch f.Others {
 	case "", "keep":
 	case "ignore":

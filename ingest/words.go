@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/agnivade/levenshtein"
 	"github.com/go-json-experiment/json/jsontext"
@@ -32,36 +33,46 @@ func kindOf(v jsontext.Value) string {
 	return "no JSON value"
 }
 
-// fieldNames are the names that an event may have, in the order of the documentation.
-var fieldNames = []string{"model", "metric", "value", "time", "count", "version", "labels"}
+// words are what is said of the objects of a body.
+type words struct {
+	noun     string
+	article  string
+	example  string
+	fields   []string          // in the order of the documentation
+	synonyms map[string]string // names that other systems give to them
+}
 
-// synonyms are names that other systems give to the fields of an event.
-var synonyms = map[string]string{
-	"model_name": "model", "modelname": "model", "model_id": "model",
-	"metric_name": "metric", "metricname": "metric", "name": "metric", "key": "metric",
-	"score": "value", "val": "value", "metric_value": "value",
-	"ts": "time", "timestamp": "time", "at": "time", "event_time": "time",
-	"n": "count", "samples": "count", "sample_count": "count", "size": "count",
-	"model_version": "version", "tags": "labels", "attributes": "labels", "segments": "labels",
+var eventWords = words{
+	noun: "event", article: "an", example: `an event such as {"model": "churn", "metric": "auc", "value": 0.91}`,
+	fields: []string{"model", "metric", "value", "time", "count", "version", "labels"},
+	synonyms: map[string]string{
+		"model_name": "model", "modelname": "model", "model_id": "model",
+		"metric_name": "metric", "metricname": "metric", "name": "metric", "key": "metric",
+		"score": "value", "val": "value", "metric_value": "value",
+		"ts": "time", "timestamp": "time", "at": "time", "event_time": "time",
+		"n": "count", "samples": "count", "sample_count": "count", "size": "count",
+		"model_version": "version", "tags": "labels", "attributes": "labels", "segments": "labels",
+	},
 }
 
 // unknown refuses a field that there is none of, and suggests the one that was meant.
 func (d *decoder) unknown(i int, name string) {
 	name = clip(name)
-	if meant := meant(name); meant != "" {
-		d.add(i, name, "unknown_field", "is not a field of an event; did you mean %q?", meant)
+	w := d.words
+	if meant := w.meant(name); meant != "" {
+		d.add(i, name, "unknown_field", "is not a field of %s %s; did you mean %q?", w.article, w.noun, meant)
 		return
 	}
-	d.add(i, name, "unknown_field", "is not a field of an event; the fields are model, metric, value, time, count, version, labels")
+	d.add(i, name, "unknown_field", "is not a field of %s %s; the fields are %s", w.article, w.noun, strings.Join(w.fields, ", "))
 }
 
-func meant(name string) string {
-	lower := string(bytes.ToLower([]byte(name)))
-	if s := synonyms[lower]; s != "" {
+func (w *words) meant(name string) string {
+	lower := strings.ToLower(name)
+	if s := w.synonyms[lower]; s != "" {
 		return s
 	}
 	best, distance := "", 3 // two slips of the finger, no more
-	for _, f := range fieldNames {
+	for _, f := range w.fields {
 		if n := levenshtein.ComputeDistance(lower, f); n < distance && n < len(f)/2+1 {
 			best, distance = f, n
 		}

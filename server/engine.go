@@ -18,6 +18,8 @@ import (
 // An Engine is what the server needs of *engine.Engine, which documents the methods.
 type Engine interface {
 	Publish(ctx context.Context, key string, events []visutility.Event) error
+	Predictions(ctx context.Context, key string, predictions []visutility.Prediction) error
+	Labels(ctx context.Context, key string, labels []visutility.Truth) error
 	Explain(ctx context.Context, model string) (trigger.Explanation, error)
 	DecisionTest(ctx context.Context, decision string) (*backtest.DecisionTest, error)
 	Trigger(ctx context.Context, model, policy, by, reason string) (visutility.Decision, error)

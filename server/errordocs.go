@@ -63,7 +63,7 @@ func errorsOf(path string, op *huma.Operation) []int {
 		statuses = append(statuses, http.StatusBadRequest, http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusServiceUnavailable)
 	}
 	switch {
-	case op.OperationID == "post-metrics":
+	case op.OperationID == "post-metrics", op.OperationID == "post-predictions", op.OperationID == "post-labels":
 		return append(statuses, http.StatusUnsupportedMediaType, http.StatusTooManyRequests)
 	case op.OperationID == "post-callback": // of any type
 		return append(statuses, http.StatusConflict)

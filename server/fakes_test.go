@@ -104,6 +104,14 @@ func (f *fake) Publish(ctx context.Context, key string, events []visutility.Even
 	return nil
 }
 
+func (f *fake) Predictions(_ context.Context, key string, predictions []visutility.Prediction) error {
+	return f.note("predictions %d %s", len(predictions), key)
+}
+
+func (f *fake) Labels(_ context.Context, key string, labels []visutility.Truth) error {
+	return f.note("labels %d %s", len(labels), key)
+}
+
 func (f *fake) note(format string, args ...any) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

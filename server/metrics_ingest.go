@@ -13,30 +13,76 @@ import (
 	"github.com/visutility/visutility/ingest"
 )
 
-// postMetrics takes events in: all of a body or none of it. It answers 200 when they are on disk.
-func (s *server) postMetrics(w http.ResponseWriter, r *http.Request) {
-	n, err := s.accept(r)
-	if err != nil {
-		s.countRefused(nativeFormat, err)
-		s.fail(w, r, err)
-		return
+// An intake is a kind of body of our own: all of it is taken or none. take decodes it and appends what is in it, of
+// which it tells the number.
+type intake struct {
+	format string // under which it is counted
+	take   func(ctx context.Context, key, contentType string, body []byte) (int, error)
+}
+
+// nativeFormat is the name under which our own format of events is counted.
+const nativeFormat = "json"
+
+func (s *server) metricsIntake() intake {
+	return intake{nativeFormat, func(ctx context.Context, key, contentType string, body []byte) (int, error) {
+		decode, err := ingest.Lookup(contentType)
+		if err != nil {
+			return 0, err
+		}
+		events, err := decode(body, time.Now())
+		if err != nil || len(events) == 0 {
+			return 0, err
+		}
+		return len(events), s.publish(ctx, key, events)
+	}}
+}
+
+func (s *server) predictionsIntake() intake {
+	return intake{"predictions", func(ctx context.Context, key, contentType string, body []byte) (int, error) {
+		predictions, err := ingest.Predictions(contentType, body, time.Now())
+		if err != nil || len(predictions) == 0 {
+			return 0, err
+		}
+		return len(predictions), s.wait(ctx, func(ctx context.Context) error { return s.Engine.Predictions(ctx, key, predictions) })
+	}}
+}
+
+func (s *server) labelsIntake() intake {
+	return intake{"labels", func(ctx context.Context, key, contentType string, body []byte) (int, error) {
+		labels, err := ingest.Labels(contentType, body, time.Now())
+		if err != nil || len(labels) == 0 {
+			return 0, err
+		}
+		return len(labels), s.wait(ctx, func(ctx context.Context) error { return s.Engine.Labels(ctx, key, labels) })
+	}}
+}
+
+// post takes bodies in. It answers 200 when what is in them is on disk.
+func (s *server) post(in intake) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		n, err := s.accept(r, in)
+		if err != nil {
+			s.countRefused(in.format, err)
+			s.fail(w, r, err)
+			return
+		}
+		w.Header()["Content-Type"] = jsonType
+		var buf [48]byte
+		body := append(buf[:0], `{"accepted":`...)
+		body = strconv.AppendInt(body, int64(n), 10)
+		w.Write(append(body, '}', '\n')) // the events are safe, whether or not the client still listens
 	}
-	w.Header()["Content-Type"] = jsonType
-	var buf [48]byte
-	body := append(buf[:0], `{"accepted":`...)
-	body = strconv.AppendInt(body, int64(n), 10)
-	w.Write(append(body, '}', '\n')) // the events are safe, whether or not the client still listens
 }
 
 var jsonType = []string{"application/json"}
 
-func (s *server) accept(r *http.Request) (n int, err error) {
+func (s *server) accept(r *http.Request, in intake) (n int, err error) {
 	key, err := idempotencyKey(r.Header)
 	if err != nil {
 		return 0, err
 	}
-	decode, err := ingest.Lookup(r.Header.Get("Content-Type"))
-	if err != nil {
+	contentType := r.Header.Get("Content-Type")
+	if _, err := ingest.Lookup(contentType); err != nil { // before the body is read
 		return 0, err
 	}
 	encoding := strings.Join(r.Header.Values("Content-Encoding"), ",")
@@ -48,18 +94,18 @@ func (s *server) accept(r *http.Request) (n int, err error) {
 		return 0, err
 	}
 	defer body.Release()
-	events, err := decode(body.Bytes, time.Now())
-	if err != nil || len(events) == 0 {
-		return 0, err
-	}
-	return len(events), s.publish(r.Context(), key, events)
+	return in.take(r.Context(), key, contentType, body.Bytes)
 }
 
 // publish waits for the log, but not for ever.
 func (s *server) publish(ctx context.Context, key string, events []visutility.Event) error {
+	return s.wait(ctx, func(ctx context.Context) error { return s.Engine.Publish(ctx, key, events) })
+}
+
+func (s *server) wait(ctx context.Context, publish func(context.Context) error) error {
 	waiting, cancel := context.WithTimeout(ctx, s.IngestWait)
 	defer cancel()
-	err := s.Engine.Publish(waiting, key, events)
+	err := publish(waiting)
 	if err != nil && errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && !errors.Is(err, visutility.ErrUnavailable) {
 		return fmt.Errorf("%w: the log was busy for %s; send again, with the same Idempotency-Key if there was one (%w)", visutility.ErrOverloaded, s.IngestWait, err)
 	}
@@ -80,9 +126,6 @@ func idempotencyKey(h http.Header) (string, error) {
 	}
 	return key, nil
 }
-
-// nativeFormat is the name under which our own format is counted.
-const nativeFormat = "json"
 
 // countRefused counts each fault of a refused body under its reason.
 func (s *server) countRefused(format string, err error) {

@@ -42,7 +42,7 @@ func TestDocument(t *testing.T) {
 			for status, when := range map[string]bool{
 				"401": !openRoutes[strings.ToUpper(method)+" "+path] || op.OperationID == "post-callback",
 				"404": strings.Contains(path, "{"),
-				"409": method == "post" && path != metrics && op.OperationID != "post-backtest",
+				"409": method == "post" && !slices.Contains([]string{metrics, apiPath + "/predictions", apiPath + "/labels"}, path) && op.OperationID != "post-backtest",
 				"415": method == "post" && op.OperationID != "post-callback",
 			} {
 				if _, described := op.Responses[status]; described != when {
@@ -64,7 +64,8 @@ func TestAnswersFollowTheDocument(t *testing.T) {
 	s.logs["r0"] = logFile(t, "one\n")
 	doc := s.described()
 	bodies := map[string]string{
-		"post-metrics": `{"model":"m","metric":"x","value":1}`, "promote-version": `{"version":"v1"}`, "post-callback": `{"status":"running"}`,
+		"post-metrics": `{"model":"m","metric":"x","value":1}`, "post-predictions": `{"model":"m","id":"1","prediction":1,"score":0.5}`, "post-labels": `{"model":"m","id":"1","label":"x"}`,
+		"promote-version": `{"version":"v1"}`, "post-callback": `{"status":"running"}`,
 		"post-backtest": `{"source":"model: model-0\nretrain: {when: accuracy < 0.8}\ntrain: {trainer: x}\n"}`,
 	}
 	for path, item := range doc.Paths {

@@ -21,7 +21,9 @@ func (s *server) plain() []plainRoute {
 		{"GET", "/healthz", s.getHealth, healthDoc("get-health", "Say that the process lives")},
 		{"GET", "/readyz", s.getReady, healthDoc("get-readiness", "Say whether events can be accepted")},
 		{"GET", "/metrics", metrics.ServeHTTP, nil},
-		{"POST", apiPath + "/metrics", s.postMetrics, metricsDoc()},
+		{"POST", apiPath + "/metrics", s.post(s.metricsIntake()), metricsDoc()},
+		{"POST", apiPath + "/predictions", s.post(s.predictionsIntake()), predictionsDoc()},
+		{"POST", apiPath + "/labels", s.post(s.labelsIntake()), labelsDoc()},
 		{"GET", apiPath + "/events", s.getEvents, eventsDoc()},
 		{"GET", apiPath + "/decisions/{decision}/test", s.getDecisionTest, decisionTestDoc()},
 		{"GET", apiPath + "/runs/{run}/logs", s.getLogs, logsDoc()},
@@ -43,41 +45,6 @@ func param(in, name, kind, text string) *huma.Param {
 
 func content(contentType string, schema *huma.Schema) map[string]*huma.MediaType {
 	return map[string]*huma.MediaType{contentType: {Schema: schema}}
-}
-
-func metricsDoc() *huma.Operation {
-	str := func(text string) *huma.Schema {
-		return &huma.Schema{Type: "string", Description: text, MaxLength: new(256)}
-	}
-	event := &huma.Schema{
-		Type: "object", AdditionalProperties: false, Required: []string{"model", "metric", "value"},
-		Properties: map[string]*huma.Schema{
-			"model":  str("The model that was measured."),
-			"metric": str("What was measured: accuracy, drift_score, or any other name."),
-			"value":  {Type: "number", Description: "The measurement, finite."},
-			"time": {Description: "When it was true. Defaults to now. A number below 1e11 is Unix seconds, from there on milliseconds.",
-				OneOf: []*huma.Schema{{Type: "string", Format: "date-time"}, {Type: "number"}}},
-			"count":   {Type: "integer", Minimum: new(0.0), Description: "The samples behind the value. Defaults to 1."},
-			"version": str("The version of the model that was measured."),
-			"labels":  {Type: "object", AdditionalProperties: str(""), Description: "Tell segments of a model apart: at most 16."},
-		},
-	}
-	return &huma.Operation{
-		OperationID: "post-metrics", Summary: "Send metric events",
-		Description: "All events of a body are accepted or none. When it answers 200 they are on disk. At most 16 MiB after decompression.",
-		Parameters: []*huma.Param{
-			param("header", "Idempotency-Key", "string", "Up to 256 printable characters. A second body with the same key within ten minutes is answered like the first and dropped. The key alone decides, the body is not compared: use a new one for every body."),
-			param("header", "Content-Encoding", "string", "gzip or zstd."),
-		},
-		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
-			"application/json":     {Schema: &huma.Schema{OneOf: []*huma.Schema{event, {Type: "array", Items: event}}}},
-			"application/x-ndjson": {Schema: event},
-		}},
-		Responses: map[string]*huma.Response{"200": {Description: "Accepted and on disk.", Content: content("application/json", &huma.Schema{
-			Type: "object", Required: []string{"accepted"}, AdditionalProperties: false,
-			Properties: map[string]*huma.Schema{"accepted": {Type: "integer", Description: "How many events."}},
-		})}},
-	}
 }
 
 func eventsDoc() *huma.Operation {

@@ -127,7 +127,7 @@ func newServer(o Options) (*server, error) {
 			Name: "visutility_http_requests_total", Help: "HTTP requests answered, by route and status code.",
 		}, []string{"route", "code"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "visutility_events_refused_total", Help: "Faults for which metric events were refused, by format and reason.",
+			Name: "visutility_events_refused_total", Help: "Faults for which metric events, predictions and labels were refused, by format and reason.",
 		}, []string{"format", "reason"}),
 		protocols: newProtocolCounter(), sources: map[string]*ingest.Source{},
 	}

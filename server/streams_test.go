@@ -332,7 +332,7 @@ func TestDeadlineOfBodyDoesNotOutliveIt(t *testing.T) {
 			return nil
 		}
 	}
-	ts := httptest.NewServer(srv.count(http.HandlerFunc(srv.postMetrics)))
+	ts := httptest.NewServer(srv.count(srv.post(srv.metricsIntake())))
 	defer ts.Close()
 	res, err := ts.Client().Post(ts.URL, "application/json", strings.NewReader(`{"model":"m","metric":"x","value":1}`))
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,15 +31,17 @@ type sender struct {
 	run    func(t *testing.T, v *victim, text string)
 	metric string
 	value  float64
+	ingest string // the file of --ingest, if any
 }
 
 var senders = []sender{
-	{"jetstream.", natsSender, "accuracy", 0.91},
-	{"# prometheus.yml", prometheusSender, "accuracy", 0.91},
-	{"# alertmanager.yml", alertmanagerSender, "FraudDrift", 1},
-	{"serving.inference.response", shellSender, "prediction", 0.91},
-	{"import ", pythonSender, "accuracy", 0.91},
-	{"curl ", shellSender, "accuracy", 0.91},
+	{mark: "jetstream.", run: natsSender, metric: "accuracy", value: 0.91},
+	{mark: "# prometheus.yml", run: prometheusSender, metric: "accuracy", value: 0.91},
+	{mark: "# alertmanager.yml", run: alertmanagerSender, metric: "FraudDrift", value: 1},
+	{mark: "/api/v1/predictions", run: shellSender, metric: "precision", value: 0.5, ingest: "predictions: {fraud: {window: 1s, mature_after: 1s}}"},
+	{mark: "serving.inference.response", run: shellSender, metric: "prediction", value: 0.91},
+	{mark: "import ", run: pythonSender, metric: "accuracy", value: 0.91},
+	{mark: "curl ", run: shellSender, metric: "accuracy", value: 0.91},
 }
 
 func runSender(t *testing.T, s snippet) {
@@ -59,22 +62,25 @@ func runSender(t *testing.T, s snippet) {
 		}
 		return
 	}
+	i := slices.IndexFunc(senders, func(x sender) bool { return strings.Contains(s.text, x.mark) })
+	if i < 0 {
+		t.Fatalf("no test runs this snippet: %s", s.text)
+	}
+	x := senders[i]
 	v := &victim{t: t, dir: t.TempDir()}
 	mkdir(t, filepath.Join(v.dir, "policies"))
+	if x.ingest != "" {
+		file := filepath.Join(v.dir, "ingest.yaml")
+		write(t, file, x.ingest)
+		v.args = []string{"--ingest", file}
+	}
 	if s.language == "go" {
 		v.args = []string{"--nats-listen", freePort(t)}
 	}
 	v.start()
 	defer v.kill()
-	text := strings.ReplaceAll(s.text, "localhost:8080", strings.TrimPrefix(v.base(), "http://"))
-	for _, x := range senders {
-		if strings.Contains(text, x.mark) {
-			x.run(t, v, text)
-			v.await(x)
-			return
-		}
-	}
-	t.Errorf("no test runs this snippet: %s", s.text)
+	x.run(t, v, strings.ReplaceAll(s.text, "localhost:8080", strings.TrimPrefix(v.base(), "http://")))
+	v.await(x)
 }
 
 // await waits until the server knows what was sent.

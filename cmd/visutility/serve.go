@@ -83,7 +83,7 @@ visutility serve --listen 0.0.0.0:8080 --token-file visutility.token`,
 	f.Var(&s.webhookAllow, "webhook-allow", "a private network that webhooks may be sent to (repeatable)")
 	f.StringVar(&s.callbackURL, "callback-url", "", "the base URL under which webhook trainers reach this server (default: the address listened on, if it is a single one)")
 	f.StringVar(&s.natsListen, "nats-listen", "", "open a NATS port here, where clients publish events to "+bus.IntakeSubject+" (default: no port)")
-	f.StringVar(&s.ingest, "ingest", "", "a file that says what the names of other systems mean here (see docs/ingest.md)")
+	f.StringVar(&s.ingest, "ingest", "", "a file that says what the names of other systems mean here, and how predictions are measured (see docs/ingest.md)")
 	f.StringVar(&s.prometheus, "prometheus", "", "the base URL of the Prometheus that the queries of policies are asked of")
 	f.StringSliceVar(&s.allowHosts, "allow-host", nil, "a host name under which this server is asked for, beside its address (repeatable)")
 	f.Var(&s.logFormat, "log-format", "how the log on the standard error is written")
@@ -138,6 +138,9 @@ func (s *serving) open(ctx context.Context, addr net.Addr, token string, mapping
 	options, err := s.options(addr, token, mapping, logger, registry)
 	if err != nil {
 		return nil, nil, err
+	}
+	if mapping != nil {
+		options.Predictions = mapping.Predictions
 	}
 	e, err := engine.Open(ctx, options)
 	if err != nil {

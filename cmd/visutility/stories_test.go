@@ -104,7 +104,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	})
 	go func() {
 		defer close(ended)
-		_ = cmd.Wait() // stop looks at the state
+		_ = cmd.Wait() // halt looks at the state
 	}()
 	poll(ts, "the server to start", func() bool {
 		select {

@@ -28,9 +28,11 @@ const (
 )
 
 type Message struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Blocks        []*Block               `protobuf:"bytes,1,rep,name=blocks,proto3" json:"blocks,omitempty"`
-	Controls      []*Control             `protobuf:"bytes,2,rep,name=controls,proto3" json:"controls,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Blocks   []*Block               `protobuf:"bytes,1,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	Controls []*Control             `protobuf:"bytes,2,rep,name=controls,proto3" json:"controls,omitempty"`
+	// Of a log of other things than events: what it means is its owner's business.
+	Payloads      [][]byte `protobuf:"bytes,3,rep,name=payloads,proto3" json:"payloads,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -75,6 +77,13 @@ func (x *Message) GetBlocks() []*Block {
 func (x *Message) GetControls() []*Control {
 	if x != nil {
 		return x.Controls
+	}
+	return nil
+}
+
+func (x *Message) GetPayloads() [][]byte {
+	if x != nil {
+		return x.Payloads
 	}
 	return nil
 }
@@ -374,10 +383,11 @@ var File_batch_proto protoreflect.FileDescriptor
 
 const file_batch_proto_rawDesc = "" +
 	"\n" +
-	"\vbatch.proto\x12\x11visutility.bus.v1\"s\n" +
+	"\vbatch.proto\x12\x11visutility.bus.v1\"\x8f\x01\n" +
 	"\aMessage\x120\n" +
 	"\x06blocks\x18\x01 \x03(\v2\x18.visutility.bus.v1.BlockR\x06blocks\x126\n" +
-	"\bcontrols\x18\x02 \x03(\v2\x1a.visutility.bus.v1.ControlR\bcontrols\"\xd8\x01\n" +
+	"\bcontrols\x18\x02 \x03(\v2\x1a.visutility.bus.v1.ControlR\bcontrols\x12\x1a\n" +
+	"\bpayloads\x18\x03 \x03(\fR\bpayloads\"\xd8\x01\n" +
 	"\x05Block\x12\x18\n" +
 	"\asymbols\x18\x01 \x03(\tR\asymbols\x121\n" +
 	"\x06series\x18\x02 \x03(\v2\x19.visutility.bus.v1.SeriesR\x06series\x12!\n" +

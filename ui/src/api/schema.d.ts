@@ -132,6 +132,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/labels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send what turned out to be true
+         * @description All labels of a body are accepted or none. When it answers 200 they are on disk. At most 16 MiB after decompression. A label is joined with the prediction of the same model and id; the first one counts.
+         */
+        post: operations["post-labels"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/metrics": {
         parameters: {
             query?: never;
@@ -452,6 +472,26 @@ export interface paths {
         put?: never;
         /** Check a policy file, without putting it in force */
         post: operations["check-policy"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/predictions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send predictions
+         * @description All predictions of a body are accepted or none. When it answers 200 they are on disk. At most 16 MiB after decompression. They are joined with their labels by model and id, and come to metric events once their window is mature.
+         */
+        post: operations["post-predictions"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1909,6 +1949,151 @@ export interface operations {
             /** @description Something in the request is wrong: errors names it. */
             422: {
                 headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A problem: 4xx says what to mend, 429 and 503 when to try again. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "post-labels": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Up to 256 printable characters. A second body with the same key within ten minutes is answered like the first and dropped. The key alone decides, the body is not compared: use a new one for every body. */
+                "Idempotency-Key"?: string;
+                /** @description gzip or zstd. */
+                "Content-Encoding"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** @description The id of the prediction. */
+                    id: string;
+                    /** @description What would have been right: a class or a number. */
+                    label: string | boolean | number;
+                    /** @description The model that predicted. */
+                    model: string;
+                    /** @description When it became known. Defaults to now. A number below 1e11 is Unix seconds, from there on milliseconds. */
+                    time?: string | number;
+                } | {
+                    /** @description The id of the prediction. */
+                    id: string;
+                    /** @description What would have been right: a class or a number. */
+                    label: string | boolean | number;
+                    /** @description The model that predicted. */
+                    model: string;
+                    /** @description When it became known. Defaults to now. A number below 1e11 is Unix seconds, from there on milliseconds. */
+                    time?: string | number;
+                }[];
+                "application/x-ndjson": {
+                    /** @description The id of the prediction. */
+                    id: string;
+                    /** @description What would have been right: a class or a number. */
+                    label: string | boolean | number;
+                    /** @description The model that predicted. */
+                    model: string;
+                    /** @description When it became known. Defaults to now. A number below 1e11 is Unix seconds, from there on milliseconds. */
+                    time?: string | number;
+                };
+            };
+        };
+        responses: {
+            /** @description Accepted and on disk. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description How many labels. */
+                        accepted: number;
+                    };
+                };
+            };
+            /** @description The body is missing or not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site may not change anything here. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of a type or encoding that is not read here. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something in the request is wrong: errors names it. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much at once. */
+            429: {
+                headers: {
+                    /** @description When to try again, in seconds. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not possible now, such as on a full disk. */
+            503: {
+                headers: {
+                    /** @description When to try again, in seconds. */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3393,6 +3578,187 @@ export interface operations {
             /** @description Something in the request is wrong: errors names it. */
             422: {
                 headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not possible now, such as on a full disk. */
+            503: {
+                headers: {
+                    /** @description When to try again, in seconds. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A problem: 4xx says what to mend, 429 and 503 when to try again. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "post-predictions": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Up to 256 printable characters. A second body with the same key within ten minutes is answered like the first and dropped. The key alone decides, the body is not compared: use a new one for every body. */
+                "Idempotency-Key"?: string;
+                /** @description gzip or zstd. */
+                "Content-Encoding"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** @description Inputs whose drift is to be watched, at most 256: numbers and categories. Null is as good as absent. */
+                    features?: {
+                        [key: string]: string | boolean | number;
+                    };
+                    /** @description Tells the predictions of a model apart. A whole number is taken too. */
+                    id: string;
+                    /** @description Tell segments of a model apart: at most 16. */
+                    labels?: {
+                        [key: string]: string;
+                    };
+                    /** @description The model that predicted. */
+                    model: string;
+                    /** @description What was predicted: a class or a number. A score alone will do. */
+                    prediction?: string | boolean | number;
+                    /** @description The probability of the positive class. */
+                    score?: number;
+                    /** @description When it was predicted. Defaults to now. A number below 1e11 is Unix seconds, from there on milliseconds. */
+                    time?: string | number;
+                    /** @description The version of the model that predicted. */
+                    version?: string;
+                } | {
+                    /** @description Inputs whose drift is to be watched, at most 256: numbers and categories. Null is as good as absent. */
+                    features?: {
+                        [key: string]: string | boolean | number;
+                    };
+                    /** @description Tells the predictions of a model apart. A whole number is taken too. */
+                    id: string;
+                    /** @description Tell segments of a model apart: at most 16. */
+                    labels?: {
+                        [key: string]: string;
+                    };
+                    /** @description The model that predicted. */
+                    model: string;
+                    /** @description What was predicted: a class or a number. A score alone will do. */
+                    prediction?: string | boolean | number;
+                    /** @description The probability of the positive class. */
+                    score?: number;
+                    /** @description When it was predicted. Defaults to now. A number below 1e11 is Unix seconds, from there on milliseconds. */
+                    time?: string | number;
+                    /** @description The version of the model that predicted. */
+                    version?: string;
+                }[];
+                "application/x-ndjson": {
+                    /** @description Inputs whose drift is to be watched, at most 256: numbers and categories. Null is as good as absent. */
+                    features?: {
+                        [key: string]: string | boolean | number;
+                    };
+                    /** @description Tells the predictions of a model apart. A whole number is taken too. */
+                    id: string;
+                    /** @description Tell segments of a model apart: at most 16. */
+                    labels?: {
+                        [key: string]: string;
+                    };
+                    /** @description The model that predicted. */
+                    model: string;
+                    /** @description What was predicted: a class or a number. A score alone will do. */
+                    prediction?: string | boolean | number;
+                    /** @description The probability of the positive class. */
+                    score?: number;
+                    /** @description When it was predicted. Defaults to now. A number below 1e11 is Unix seconds, from there on milliseconds. */
+                    time?: string | number;
+                    /** @description The version of the model that predicted. */
+                    version?: string;
+                };
+            };
+        };
+        responses: {
+            /** @description Accepted and on disk. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description How many predictions. */
+                        accepted: number;
+                    };
+                };
+            };
+            /** @description The body is missing or not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site may not change anything here. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of a type or encoding that is not read here. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something in the request is wrong: errors names it. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much at once. */
+            429: {
+                headers: {
+                    /** @description When to try again, in seconds. */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
