@@ -109,8 +109,6 @@ func parsed(t *testing.T, src string) *policy.Policy {
 	return p
 }
 
-func hour(h int) time.Time { return time.Date(2026, 1, 1, h, 0, 0, 0, time.UTC) }
-
 // eventually repeats what may fail at first.
 func eventually(t *testing.T, what string, try func() error) {
 	t.Helper()
