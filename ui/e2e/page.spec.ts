@@ -124,6 +124,14 @@ it('a model is paused and resumed, with words when it is refused', async () => {
   await page.getByRole('button', { name: 'Pause' }).waitFor()
 })
 
+it('a decision becomes a test', async () => {
+  const d = await until('a fired decision', async () => (await server.api('decisions?model=watched&outcome=fired')).items[0])
+  const page = await view(`#/decisions/${d.id}`)
+  await page.getByRole('button', { name: 'Copy as test' }).waitFor()
+  const test = await (await fetch(`${server.url}api/v1/decisions/${d.id}/test`)).text()
+  expect(test).toContain('outcome: fired')
+})
+
 it('the playground shows faults in place, completes, and backtests', async () => {
   const page = await view('#/playground?model=watched&policy=watched')
   await page.getByText('This policy is good.').waitFor()
@@ -141,23 +149,16 @@ it('the playground shows faults in place, completes, and backtests', async () =>
   await page.keyboard.press('Enter')
   await page.keyboard.type(' < 0.7')
   await page.getByText('This policy is good.').waitFor()
-  // What the route answers is another test's matter; here it is what the page asks and shows.
-  let asked: any
-  await page.route('**/api/v1/backtest', async (route) => {
-    asked = route.request().postDataJSON()
-    const plan = (name: string, n: number) => ({
-      name, policies: ['watched'], runs: Array.from({ length: n }, (_, i) => ({ id: `r${i}`, model: 'watched', policy: 'watched', time: ago(1000 - i * 300), state: 'succeeded', reason: 'accuracy < 0.7', incident: false })),
-      runs_per_month: n, months: [], spend: 0, in_breach_seconds: 3600, breach_share: 0.04, suppressed: name === 'policy' ? { cooldown: 4 } : {},
-    })
-    await route.fulfill({ json: { from: ago(1440), to: ago(0), events: 145, models: 1, watched: 1, incidents: 0, plans: [plan('policy', 2), plan('never', 0), plan('weekly', 1), plan('monthly', 0)], caveats: ['Nobody paused a model.'] } })
-  })
+  const request = page.waitForRequest('**/api/v1/backtest')
   await page.getByRole('button', { name: 'Backtest' }).click()
-  await page.getByRole('row', { name: /this policy 2 2\.0 4 % 4 × cooldown/ }).waitFor()
-  await page.getByRole('row', { name: /every week 1/ }).waitFor()
-  await page.getByText('Nobody paused a model.').waitFor()
-  expect(await page.getByRole('list', { name: 'What happened' }).getByText(/would have fired/).count()).toBe(2)
+  const asked = (await request).postDataJSON()
   expect(asked).toMatchObject({ model: 'watched', policies: [{ name: 'watched' }] })
   expect(asked.policies[0].source).toContain('accuracy < 0.8 && accuracy < 0.7')
+  // The event of 0.61 fires under the policy as edited too.
+  await page.getByRole('row', { name: /this policy 1 / }).waitFor()
+  await page.getByRole('row', { name: /every week \d/ }).waitFor()
+  await page.getByText(/Nobody paused a model/).waitFor()
+  await page.getByRole('list', { name: 'What happened' }).getByText(/would have fired/).waitFor()
   const download = page.waitForEvent('download')
   await page.getByRole('button', { name: 'Download' }).click()
   expect((await download).suggestedFilename()).toBe('watched.yaml')

@@ -7,6 +7,7 @@ import { instant } from './time'
 const names: Record<string, string> = {
   policy: 'this policy',
   against: 'the one in force',
+  running: 'the one in force',
   never: 'never',
   weekly: 'every week',
   monthly: 'every month',
