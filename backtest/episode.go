@@ -161,8 +161,8 @@ type opened struct {
 // A lag is how long after they were measured events were stored, by a decision: the least so far, for where
 // nothing happened it looks greater than it is. It turns a time of storage into one of the story.
 type lag struct {
-	of    *visutility.Decision
-	least int64
+	stored time.Time
+	least  int64
 }
 
 // newAccount checks an episode and brings it into order.
@@ -193,7 +193,7 @@ func newAccount(e *Episode) (*account, error) {
 	if err := a.learnLags(); err != nil {
 		return nil, err
 	}
-	a.moment = a.stored(d)
+	a.moment = a.told(d.Time)
 	if a.at = a.moment; !d.EventTime.IsZero() {
 		a.at = wholeSecond(d.EventTime)
 	}
@@ -231,34 +231,21 @@ func (a *account) learnLags() error {
 		if n := len(a.lags); n > 0 {
 			least = min(least, a.lags[n-1].least)
 		}
-		a.lags = append(a.lags, lag{x, least})
+		a.lags = append(a.lags, lag{x.Time, least})
 	}
 	return nil
 }
 
-// told is a time of storage in the time of the story.
+// told is a time of storage in the time of the story: without the least lag up to then, or the first there is.
 func (a *account) told(t time.Time) int64 {
-	return a.since(t, func(l lag) int { return l.of.Time.Compare(t) })
-}
-
-// stored is when a decision was taken, in the time of the story.
-func (a *account) stored(x *visutility.Decision) int64 {
-	return a.since(x.Time, func(l lag) int { return order(l.of, x) })
-}
-
-// since takes off a time the least lag up to then, or the first there is.
-func (a *account) since(t time.Time, compare func(lag) int) int64 {
 	if len(a.lags) == 0 {
 		return t.UnixMilli()
 	}
-	i, same := slices.BinarySearchFunc(a.lags, 0, func(l lag, _ int) int { return compare(l) })
-	for same && i+1 < len(a.lags) && compare(a.lags[i+1]) == 0 {
-		i++
+	later := slices.IndexFunc(a.lags, func(l lag) bool { return l.stored.After(t) })
+	if later < 0 {
+		later = len(a.lags)
 	}
-	if !same {
-		i--
-	}
-	return t.UnixMilli() - a.lags[max(0, i)].least
+	return t.UnixMilli() - a.lags[max(0, later-1)].least
 }
 
 // near is how far from where it is expected a decision of the clock may be: it is looked at now and then only.
@@ -267,7 +254,7 @@ const near = 60_000
 // when is the time in the story at which a decision was taken: that of its newest event, if it was brought
 // about by one, else that of storage.
 func (a *account) when(x *visutility.Decision) int64 {
-	stored := a.stored(x)
+	stored := a.told(x.Time)
 	if at := wholeSecond(x.EventTime); !x.EventTime.IsZero() && (a.byEvent(x) || stored-at <= near) {
 		return at
 	}

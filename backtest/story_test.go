@@ -120,6 +120,34 @@ tests:
       - {at: 2h, outcome: suppressed, suppressed_by: cooldown, verdict: fire}
       - {nothing_between: [0s, 2h], outcome: fired}
 `},
+		{"a number of events", `{when: 'm_of_n(accuracy < 0.8, 2, 3)'}`, "", "0.9x9 0.7 0.9 0.7 0.7", succeed, visutility.Fired, `
+policies: [p.yaml]
+interval: 1h
+tests:
+  - name: "fired, as decided on 2026-01-01T12:00:00Z"
+    start: 2026-01-01T09:00:00Z
+    series:
+      - metric: accuracy
+        values: '0.9 0.7 0.9 0.7'
+    expect:
+      - {at: 3h, outcome: fired, verdict: fire}
+      - {nothing_between: [0s, 3h], outcome: fired}
+`},
+		// Age is counted from the promotion, at which there was no event.
+		{"the age of a champion", `{when: 'age > duration("2h") && accuracy < 0.8'}`, "v1", "0.9x2 0.7x6", succeed, visutility.Fired, `
+policies: [p.yaml]
+interval: 1h30m
+tests:
+  - name: "fired, as decided on 2026-01-01T06:30:10Z"
+    start: 2026-01-01T04:30:00Z
+    champion: {version: played-1}
+    series:
+      - metric: accuracy
+        values: '_ 0.7'
+    expect:
+      - {at: 2h10s, outcome: fired, verdict: fire}
+      - {nothing_between: [0s, 2h10s], outcome: fired}
+`},
 		{"a rollback with the run that it takes back", `{when: accuracy < 0.8}
 rollback: {when: accuracy < previous.accuracy - 0.05, within: 1d}`, "v1", "0.9x9 0.7x1 0.87 0.6", func(int) ending {
 			return ending{state: visutility.Succeeded, after: 90 * time.Minute, metrics: map[string]float64{"accuracy": 0.88}}
@@ -148,6 +176,69 @@ tests:
 				t.Errorf("(-want +got):\n%s\n%s", diff, got.Test)
 			}
 		})
+	}
+}
+
+// TestReplacedVersionsDoNotCount leaves out what was measured of the version before the champion.
+func TestReplacedVersionsDoNotCount(t *testing.T) {
+	events := accuracies(t, time.Hour, "0.9x2 0.7x9")
+	for i := range events {
+		if i%2 == 1 {
+			events[i].Version = "v1"
+		}
+	}
+	l := live(t, []*policy.Policy{named(t, "p", `{when: 'm_of_n(accuracy < 0.8, 2, 3)'}`)}, "v1", events, func(int) ending {
+		return ending{state: visutility.Succeeded, after: 90 * time.Minute}
+	})
+	second := l.decisions[slices.IndexFunc(l.decisions, func(d visutility.Decision) bool { return d.Time.Equal(hour(8)) })]
+	got := made(t, l.episode(second))
+	if !got.Reproduced || strings.Contains(got.Test, "version: v1") || !strings.Contains(got.Test, "values: '0.7x1'") {
+		t.Error(got.Test)
+	}
+}
+
+// TestRunsLastAsLongAsTheyMattered has a run of a second stand against fires for hours: events came at once that were
+// measured over a day.
+func TestRunsLastAsLongAsTheyMattered(t *testing.T) {
+	l := live(t, []*policy.Policy{named(t, "p", `{when: accuracy < 0.8}`)}, "", accuracies(t, time.Hour, "0.9x3 0.7 0.9 0.7 0.9 0.7"), func(int) ending {
+		return ending{state: visutility.Failed, after: 100 * time.Hour}
+	})
+	begin := l.decisions[0].Time
+	for i := range l.decisions {
+		l.decisions[i].Time = begin.Add(time.Duration(i) * time.Millisecond).Add(50 * time.Hour)
+	}
+	for _, r := range l.runs {
+		r.State, r.CreatedAt, r.EndedAt = visutility.Failed, begin.Add(50*time.Hour), begin.Add(50*time.Hour+time.Second)
+	}
+	d := l.last(t, visutility.Suppressed)
+	d.SuppressedBy, d.Time = visutility.ByCooldown, begin.Add(50*time.Hour+2*time.Second)
+	l.decisions = slices.DeleteFunc(l.decisions, func(x visutility.Decision) bool { return x.ID == d.ID })
+	got := made(t, l.episode(d))
+	if !strings.Contains(got.Test, "- {outcome: failed, after: 3h1s}") {
+		t.Error(got.Test)
+	}
+}
+
+func TestGrid(t *testing.T) {
+	at := func(seconds ...int64) (events []sighting) {
+		for _, s := range seconds {
+			events = append(events, sighting{at: 1000 * s, count: 1})
+		}
+		return events
+	}
+	for want, events := range map[int64][]sighting{60: at(7), 6: at(7, 13, 37), 1: at(7, 8, 100), 86_400: at(7, 7+86_400)} {
+		if g := finest(events[0].at, events); g.step != want {
+			t.Errorf("%v has a step of %d s, want %d", events, g.step, want)
+		}
+	}
+	g := grid{start: 7000, step: 10}
+	for at, want := range map[int64]int64{7000: 0, 11_999: 0, 12_000: 1, 21_999: 1, 22_000: 2} {
+		if got := g.place(at); got != want {
+			t.Errorf("%d is at place %d, want %d", at, got, want)
+		}
+	}
+	if lanes, cells := g.lanes(at(7, 9, 10, 27), 1); len(lanes[0]) != 3 || cells != 3+1+1 {
+		t.Errorf("lanes %v, %d cells", lanes, cells)
 	}
 }
 

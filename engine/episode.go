@@ -176,22 +176,26 @@ func movesOf(runs []visutility.Run) (moves []store.AliasMove) {
 	return moves
 }
 
-// gatherHistory reads what was measured up to the decision: the newest, as much as there is room for, and
-// where that does not reach back to the last promotion, or the beginning, what came first.
 func (e *Engine) gatherHistory(ctx context.Context, x *backtest.Episode) error {
+	return gatherRows(ctx, e.history, x, maxEpisodeRows, maxFirstRows)
+}
+
+// gatherRows reads what was measured up to the decision: the newest, as much as there is room for, and
+// where that does not reach back to the last promotion, or the beginning, what came first.
+func gatherRows(ctx context.Context, h *history.History, x *backtest.Episode, most, first int) error {
 	set, err := policy.NewSet(x.Policies...)
 	if err != nil {
 		return err
 	}
 	moment := x.Decision.Time.Add(time.Second)
-	q := history.RowQuery{Model: x.Decision.Model, To: moment, Limit: maxEpisodeRows}
+	q := history.RowQuery{Model: x.Decision.Model, To: moment, Limit: most}
 	if t := x.Decision.EventTime; !t.IsZero() {
 		q.To = t.Add(time.Second)
 	}
 	if prog := set.For(q.Model); prog != nil {
 		q.Metrics = prog.Reach().Metrics
 	}
-	series, covered, err := e.history.Rows(ctx, q)
+	series, covered, err := h.Rows(ctx, q)
 	if err != nil {
 		return err
 	}
@@ -200,8 +204,8 @@ func (e *Engine) gatherHistory(ctx context.Context, x *backtest.Episode) error {
 		begin = x.Promotions[0].Time
 	}
 	if x.Missing.To = covered.From; begin.Before(covered.From) {
-		first, before, err := e.history.Rows(ctx, history.RowQuery{
-			Model: q.Model, Metrics: q.Metrics, From: begin, To: covered.From, Limit: maxFirstRows, Oldest: true,
+		oldest, before, err := h.Rows(ctx, history.RowQuery{
+			Model: q.Model, Metrics: q.Metrics, From: begin, To: covered.From, Limit: first, Oldest: true,
 		})
 		if err != nil {
 			return err
@@ -209,22 +213,17 @@ func (e *Engine) gatherHistory(ctx context.Context, x *backtest.Episode) error {
 		if x.Missing.From = before.To; !before.To.Before(covered.From) {
 			x.Missing = visutility.Window{To: begin} // nothing between; what was before was not read
 		}
-		series = joined(first, series)
+		series = joined(oldest, series)
 	}
 	x.Series = series
-	others, err := e.otherMetrics(ctx, q.Model, q.Metrics)
+	others, err := h.Metrics(ctx, q.Model) // that no policy reads
+	others = slices.DeleteFunc(others, func(m string) bool { return slices.Contains(q.Metrics, m) })
 	if err != nil || len(others) == 0 {
 		return err
 	}
-	more, _, err := e.history.Rows(ctx, history.RowQuery{Model: q.Model, Metrics: others, From: covered.From, To: moment, Limit: maxEpisodeRows})
+	more, _, err := h.Rows(ctx, history.RowQuery{Model: q.Model, Metrics: others, From: covered.From, To: moment, Limit: most})
 	x.Series = append(x.Series, more...)
 	return err
-}
-
-// otherMetrics are those of a model that no policy reads.
-func (e *Engine) otherMetrics(ctx context.Context, model string, read []string) ([]string, error) {
-	names, err := e.history.Metrics(ctx, model)
-	return slices.DeleteFunc(names, func(m string) bool { return slices.Contains(read, m) }), err
 }
 
 // joined puts later rows of series behind earlier ones.
