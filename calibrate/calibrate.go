@@ -109,15 +109,15 @@ func (c *calibration) fit() error {
 	least, most := c.count()
 	switch {
 	case c.horizon > maxHorizon:
-		return refuse(TooManySteps, "%s are %d steps of %s; at most %d can be simulated: measure the metric less often, or average it over longer steps", days(c.o.Per), c.horizon, c.h.Step, maxHorizon)
+		return refuse(TooManySteps, "%s are %d steps of %s; at most %d can be simulated: measure the metric less often, or average it over longer steps", days(c.o.Per), c.horizon, length(c.h.Step), maxHorizon)
 	case c.h.span() < minSpan:
 		return refuse(TooShort, "the history is %s long; at least %s are needed", days(c.h.span()), days(minSpan))
 	case c.points < minPoints:
 		return refuse(TooFewPoints, "the history has %d values outside of what is masked; at least %d are needed", c.points, minPoints)
 	case float64(c.gaps) > maxGaps*float64(c.gaps+c.points):
-		return refuse(TooManyGaps, "%d of %d steps of %s have no value; at most %.0f %% may have none", c.gaps, c.gaps+c.points, c.h.Step, 100*maxGaps)
+		return refuse(TooManyGaps, "%d of %d steps of %s have no value; at most %.0f %% may have none", c.gaps, c.gaps+c.points, length(c.h.Step), 100*maxGaps)
 	case c.o.Season > 0 && c.h.span() < minCycles*c.o.Season:
-		return refuse(TooShort, "the history is %s long; to learn a cycle of %s it has to be %d times as long", days(c.h.span()), c.o.Season, minCycles)
+		return refuse(TooShort, "the history is %s long; to learn a cycle of %s it has to be %d times as long", days(c.h.span()), length(c.o.Season), minCycles)
 	case most-least <= exact*max(math.Abs(most), math.Abs(least)):
 		return refuse(Constant, "all values are %v: nothing can be learned about a metric that never changes", c.mean)
 	}
@@ -126,7 +126,7 @@ func (c *calibration) fit() error {
 	effective := c.best.effective(c.points)
 	switch {
 	case c.best.deviation() <= exact*(most-least):
-		return refuse(Constant, "the values are the same in every %s: nothing can be learned about a metric that never changes otherwise", time.Duration(c.best.season.length())*c.h.Step)
+		return refuse(Constant, "the values are the same in every %s: nothing can be learned about a metric that never changes otherwise", length(time.Duration(c.best.season.length())*c.h.Step))
 	case effective < minEffective:
 		return refuse(TooLittleInformation, "neighbours are so much alike that the %d values tell as much as %.0f independent ones; %d are needed: give a longer history, or mask the times when the metric was not well", c.points, effective, minEffective)
 	}

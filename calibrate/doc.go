@@ -29,7 +29,7 @@
 //  6. The level is the calmer of two bounds: the one that, say, 9 of 10 of the outer levels do not exceed, and
 //     what the best fit needs plus how far it lies above the lowest of the outer ones. The first is right
 //     where errors grow with the level, the second (Gandy and Kvaløy, Guaranteed conditional
-//     performance of control charts, Scandinavian Journal of Statistics 40, 2013) where fits err to one side.
+//     performance of control charts via bootstrap methods, Scandinavian Journal of Statistics 40, 2013) where fits err to one side.
 //
 // No simulated value is clipped: what a rule clips, it clips itself.
 //

@@ -109,7 +109,7 @@ func (c *calibration) flags(level int, alarms []time.Time) []Flag {
 	flag(level == 0, NotNervousEnough,
 		"the most nervous level keeps the promise: a more nervous one may do so too")
 	flag(c.o.Season == 0 && day%c.h.Step != 0, NoCycleSought,
-		"a day is not a whole number of steps of %s, so no daily cycle was looked for; say Season where there is one", c.h.Step)
+		"a day is not a whole number of steps of %s, so no daily cycle was looked for; say Season where there is one", length(c.h.Step))
 	return all
 }
 
@@ -118,7 +118,7 @@ func (c *calibration) assumptions() []string {
 		"The history outside of what is masked shows the metric as it is when nothing is wrong.",
 		fmt.Sprintf("Each value follows from those of up to %d steps before it, in the same way at all times, and from something new that does not depend on the past.", c.o.MaxOrder),
 		"What is new is like what was new in the history; beyond the outermost 5 % of each side it follows a generalized Pareto tail.",
-		fmt.Sprintf("The rule sees a value every %s without a gap, and begins afresh after each retrain.", c.h.Step),
+		fmt.Sprintf("The rule sees a value every %s without a gap, and begins afresh after each retrain.", length(c.h.Step)),
 	}
 	switch season := c.cycle(); {
 	case season != "none":

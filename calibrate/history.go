@@ -76,7 +76,7 @@ func NewHistory(points []Point) (*History, error) {
 	place := func(p Point) int64 { return (p.Time - origin) / step.Milliseconds() }
 	n := place(points[len(points)-1]) + 1
 	if n > maxSteps {
-		return nil, refuse(Irregular, "at the median interval of %s the points reach over %d steps; %d are allowed: leave out points that are far from the others", step, n, maxSteps)
+		return nil, refuse(Irregular, "at the median interval of %s the points reach over %d steps; %d are allowed: leave out points that are far from the others", length(step), n, maxSteps)
 	}
 	h := &History{Start: time.UnixMilli(origin).Add(step / 2).UTC(), Step: step, Values: make([]float64, n), Masked: make([]bool, n)}
 	counts := make([]float64, n)

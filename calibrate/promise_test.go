@@ -30,9 +30,11 @@ func (r *record) add(tb testing.TB, t trial, truth truth, h *calibrate.History, 
 	}
 	r.levels = append(r.levels, report.Level)
 	r.realised = append(r.realised, truth.breaks(t.levels, report.Level))
+	delay := float64(horizon) // if more than half are never found
 	if d := report.Delays[0].Median; d != nil {
-		r.delays = append(r.delays, *d/3600)
+		delay = *d / 3600
 	}
+	r.delays = append(r.delays, delay)
 }
 
 // broken is on how many histories the promise was broken more often than one in ten times.

@@ -110,7 +110,7 @@ func (c *calibration) report(ctx context.Context, level int) (*Report, error) {
 		Predicted:   predicted,
 		Model:       c.model(),
 		Assumptions: c.assumptions(),
-		Limits:      limits,
+		Limits:      slices.Clone(limits),
 		Simulation:  Simulation{o.Outer, o.Inner, o.MaxOrder, o.WarmUp, len(o.Levels), o.Seed},
 		Input:       c.h.digest(),
 	}
@@ -256,6 +256,18 @@ func list(times []time.Time) string {
 		names = append(names, "…")
 	}
 	return strings.Join(names, ", ")
+}
+
+// length writes a duration without the zeros at its end: "1h", not "1h0m0s".
+func length(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 func days(d time.Duration) string {
