@@ -51,7 +51,7 @@ func TestStories(t *testing.T) {
 		UpdateScripts:       *rewrite,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Deadline:            time.Now().Add(8 * patience), // of a server, say, that should have refused to start
+		Deadline:            time.Now().Add(30 * patience), // of all stories together, with the race detector on a busy machine
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("USER", "ada")
 			here, err := os.Getwd()
