@@ -49,6 +49,19 @@ it('a new event comes to the screen by itself, in the fleet and in the chart', a
   await model.getByRole('img', { name: /^accuracy, 145 points.*newest 0\.9876/ }).waitFor()
 })
 
+it('what comes while the history is on its way is not lost', async () => {
+  const page = await view('#/models/plain')
+  await page.getByRole('img', { name: /^accuracy, 145 points/ }).waitFor()
+  await page.route('**/history?*', async (route) => {
+    const answer = await route.fetch() // as it was before the event
+    await server.publish({ model: 'plain', metric: 'accuracy', value: 0.9777, count: 10 })
+    await page.getByRole('link', { name: /accuracy.*0\.9777/ }).waitFor() // the stream was faster
+    await route.fulfill({ response: answer })
+  })
+  await page.getByRole('link', { name: '7d' }).click()
+  await page.getByRole('img', { name: /^accuracy, 146 points.*newest 0\.9777/ }).waitFor()
+})
+
 it('a drift retrains while the page watches', async () => {
   const page = await view('#/models/watched')
   await page.getByText('not retraining: the condition does not hold').waitFor()

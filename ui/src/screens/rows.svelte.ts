@@ -9,6 +9,20 @@ export interface View {
   sort: string
 }
 
+/** The newest measurement by model and metric, and when it came. */
+type Latest = Map<string, { m: Measurement; at: number }>
+
+const lag = 5_000 // ms: the server's list is behind the stream by less
+
+/** A row with what the stream has told since the list was made. */
+function merged(row: FleetRow, latest: Latest): FleetRow {
+  const came = row.lead && latest.get(row.name + '\n' + row.lead.metric)
+  if (!came || !row.lead || came.m.time <= row.lead.time) return row
+  const { time, value } = came.m
+  const points = [...(row.lead.points ?? []), { time, value }].slice(-64)
+  return { ...row, last_event_at: new Date(came.at).toISOString(), lead: { ...row.lead, value, time, points } }
+}
+
 /** The rows of the fleet, loaded page by page as they come into view. */
 export class Rows {
   error = $state.raw<Error>()
@@ -16,6 +30,7 @@ export class Rows {
   #view: View = { q: '', state: '', sort: '' }
   #range: [number, number] = [0, 0]
   #aborts = new Map<number, AbortController>()
+  #recent: Latest = new Map()
 
   at(i: number): FleetRow | undefined {
     return this.#pages.get(Math.floor(i / pageSize))?.[i % pageSize]
@@ -56,20 +71,11 @@ export class Rows {
 
   /** Takes measurements into the rows that they are about. */
   measured(items: Measurement[]) {
-    const latest = new Map(items.map((m) => [m.model + '\n' + m.metric, m]))
-    let changed = false
-    const pages = new Map(this.#pages)
-    for (const [n, rows] of pages) {
-      const next = rows.map((row) => {
-        const m = row.lead && latest.get(row.name + '\n' + row.lead.metric)
-        if (!m || !row.lead || m.time < row.lead.time) return row
-        changed = true
-        const points = [...(row.lead.points ?? []), { time: m.time, value: m.value }].slice(-64)
-        return { ...row, last_event_at: new Date().toISOString(), lead: { ...row.lead, value: m.value, time: m.time, points } }
-      })
-      pages.set(n, next)
-    }
-    if (changed) this.#pages = pages
+    const now = Date.now()
+    for (const [key, { at }] of this.#recent) if (now - at > lag) this.#recent.delete(key)
+    const latest = new Map(items.map((m) => [m.model + '\n' + m.metric, { m, at: now }]))
+    for (const [key, value] of latest) this.#recent.set(key, value)
+    this.#pages = new Map([...this.#pages].map(([n, rows]) => [n, rows.map((row) => merged(row, latest))]))
   }
 
   async #load(n: number) {
@@ -80,7 +86,7 @@ export class Rows {
     try {
       const query = { q: q || undefined, state: (state || undefined) as never, sort: (sort || undefined) as never, offset: n * pageSize, limit: pageSize }
       const { items } = await get('/api/v1/fleet', { query, signal: abort.signal })
-      this.#pages = new Map(this.#pages).set(n, items)
+      this.#pages = new Map(this.#pages).set(n, items.map((row) => merged(row, this.#recent)))
       this.error = undefined
     } catch (e) {
       if (!abort.signal.aborted) this.error = e as Error
