@@ -34,7 +34,8 @@ type historyQuery struct {
 }
 
 type historyBody struct {
-	Series []history.Series `json:"series" nullable:"false"`
+	StepSeconds float64          `json:"step_seconds" doc:"The time that each point stands for. A point's time is where it begins, a multiple of its length since 1970. Zero without series."`
+	Series      []history.Series `json:"series" nullable:"false"`
 }
 
 type eventsQuery struct {
@@ -149,10 +150,13 @@ func (s *server) history(ctx context.Context, in *historyQuery) (*reply[historyB
 		q.Step = step
 	}
 	series, err := s.History.Select(ctx, q)
-	if series == nil {
-		series = []history.Series{}
+	body := historyBody{Series: series}
+	if len(series) == 0 {
+		body.Series = []history.Series{}
+	} else {
+		body.StepSeconds = series[0].Step.Seconds() // of all
 	}
-	return &reply[historyBody]{historyBody{series}}, err
+	return &reply[historyBody]{body}, err
 }
 
 func (s *server) historyEvents(ctx context.Context, in *eventsQuery) (*reply[pageOf[visutility.Event]], error) {

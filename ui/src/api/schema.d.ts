@@ -941,6 +941,11 @@ export interface components {
         };
         HistoryBody: {
             series: components["schemas"]["Series"][];
+            /**
+             * Format: double
+             * @description The time that each point stands for. A point's time is where it begins, a multiple of its length since 1970. Zero without series.
+             */
+            step_seconds: number;
         };
         LeadMetric: {
             /**

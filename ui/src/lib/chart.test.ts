@@ -17,14 +17,21 @@ describe('lines', () => {
   it('take what comes late', () => {
     const m = (s: number, value: number, version = 'v1') => ({ metric: 'auc', version, time: iso(s), value, count: 1 })
     let list: any[] = [series(undefined, 'v1', point(1, 0.1), point(5, 0.5))]
-    list = addPoint(list, m(3, 0.3))
-    list = addPoint(list, m(5, 0.6))
-    list = addPoint(list, m(7, 0.7))
-    list = addPoint(list, m(8, 0.8, 'v2'))
+    list = addPoint(list, 1, m(3, 0.3))
+    list = addPoint(list, 1, m(5, 0.6))
+    list = addPoint(list, 1, m(7, 0.7))
+    list = addPoint(list, 1, m(8, 0.8, 'v2'))
     expect(list.map((s) => s.points.map((p: any) => [Date.parse(p.time) / 1000, p.last]))).toEqual([
       [[1, 0.1], [3, 0.3], [5, 0.6], [7, 0.7]],
       [[8, 0.8]],
     ])
+  })
+  it('take what comes into the step that it belongs to, once', () => {
+    const m = { metric: 'auc', version: 'v1', time: iso(71.25), value: 0.7, count: 3 }
+    const once = addPoint([series(undefined, 'v1', point(0, 0.1), point(60, 0.9))], 60, m)
+    expect(once[0]!.points).toEqual([point(0, 0.1), { time: iso(60), last: 0.7, min: 0.7, max: 0.9, count: 3 }])
+    expect(addPoint(once, 60, m)).toEqual(once)
+    expect(addPoint([], 0, m)[0]!.points).toEqual([{ time: iso(71), last: 0.7, min: 0.7, max: 0.7, count: 3 }])
   })
 })
 

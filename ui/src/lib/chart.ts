@@ -43,19 +43,25 @@ export function align(series: Series[]): Lines {
   }
 }
 
-/** Adds a measurement where it belongs, and returns the series anew. Points stay in the order of time. */
-export function addPoint(series: Series[], m: { metric: string; version?: string; labels?: Record<string, string>; time: string; value: number; count: number }): Series[] {
+/**
+ * Adds a measurement to the point of its step, in seconds, and returns the series anew. Points stay in the
+ * order of time. Adding one that is in already changes nothing: the history may have known it.
+ */
+export function addPoint(series: Series[], step: number, m: { metric: string; version?: string; labels?: Record<string, string>; time: string; value: number; count: number }): Series[] {
   const same = (s: Series) => s.metric === m.metric && (s.version ?? '') === (m.version ?? '') && lineName(s) === lineName(m)
-  const point = { time: m.time, last: m.value, min: m.value, max: m.value, count: m.count }
+  const long = 1000 * (step || 1)
+  const at = Math.floor(Date.parse(m.time) / long) * long
+  const point = { time: new Date(at).toISOString(), last: m.value, min: m.value, max: m.value, count: m.count }
   if (!series.some(same)) return [...series, { metric: m.metric, version: m.version, labels: m.labels, points: [point] }]
   return series.map((s) => {
     if (!same(s)) return s
     const points = s.points ?? []
-    const at = Date.parse(m.time)
     let i = points.length
     while (i > 0 && Date.parse(points[i - 1]!.time) > at) i--
-    const replaces = i > 0 && Date.parse(points[i - 1]!.time) === at
-    return { ...s, points: [...points.slice(0, replaces ? i - 1 : i), point, ...points.slice(i)] }
+    const before = points[i - 1]
+    if (!before || Date.parse(before.time) < at) return { ...s, points: [...points.slice(0, i), point, ...points.slice(i)] }
+    const both = { ...point, min: Math.min(before.min, m.value), max: Math.max(before.max, m.value), count: Math.max(before.count, m.count) }
+    return { ...s, points: [...points.slice(0, i - 1), both, ...points.slice(i)] }
   })
 }
 
