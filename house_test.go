@@ -35,6 +35,7 @@ var floors = map[string]int{
 	"ui":             6,
 	"cmd":            7,
 	"examples":       7,
+	"internal":       0, // what several rooms need and no user sees
 	"visutilitytest": 1,
 }
 

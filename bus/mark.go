@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/internal/durable"
 )
 
 const (
@@ -75,30 +76,8 @@ func writeMark(dir string, m mark) error {
 	if err != nil {
 		return err
 	}
-	tmp := filepath.Join(dir, markFile+".new")
-	if err := writeSynced(tmp, append(data, '\n')); err != nil {
+	if err := durable.WriteFile(filepath.Join(dir, markFile), append(data, '\n'), markPermission); err != nil {
 		return fmt.Errorf("%w: write the mark of the log: %w", visutility.ErrUnavailable, err)
 	}
-	if err := os.Rename(tmp, filepath.Join(dir, markFile)); err != nil {
-		return fmt.Errorf("%w: write the mark of the log: %w", visutility.ErrUnavailable, err)
-	}
-	return syncDir(dir)
-}
-
-func writeSynced(file string, data []byte) error {
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, markPermission)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	return errors.Join(err, f.Sync(), f.Close())
-}
-
-// syncDir makes the names in a directory durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/internal/durable"
 )
 
 const (
@@ -92,32 +93,15 @@ func writePositions(dir string, f positionFile) error {
 	if err != nil {
 		return fmt.Errorf("save positions: %w", err)
 	}
-	b = append(bytes.TrimSpace(b), '\n')
-	path := filepath.Join(dir, positionName)
-	for _, step := range []func() error{
-		func() error { return writeSynced(path+".new", b) },
-		func() error { return os.Rename(path+".new", path) },
-		func() error { return syncPath(dir, os.O_RDONLY) },
-	} {
-		if err := step(); err != nil {
-			return fmt.Errorf("save positions: %w", err)
-		}
+	if err := durable.WriteFile(filepath.Join(dir, positionName), append(bytes.TrimSpace(b), '\n'), 0o644); err != nil {
+		return fmt.Errorf("save positions: %w", err)
 	}
 	return nil
 }
 
-func writeSynced(path string, b []byte) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	return errors.Join(err, f.Sync(), f.Close())
-}
-
-// syncPath makes durable what has been written to a file, by whomever.
-func syncPath(path string, flag int) error {
-	f, err := os.OpenFile(path, flag, 0)
+// syncFile makes durable what has been written to a file, by whomever.
+func syncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
@@ -181,7 +165,7 @@ func (h *History) syncSegments(dir string) error {
 			continue
 		}
 		// A segment may be cut off just now: then it has become a block.
-		if err := syncPath(filepath.Join(dir, e.Name()), os.O_WRONLY); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := syncFile(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		newest = max(newest, n)

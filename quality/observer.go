@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/internal/durable"
 )
 
 // Marks keeps positions by name, durably: the store does.
@@ -355,20 +356,5 @@ func readSnapshot(file string) (visutility.Position, []byte, error) {
 
 // writeSnapshot replaces the file, whole or not at all.
 func writeSnapshot(file string, at visutility.Position, state []byte) error {
-	f, err := os.Create(file + ".new")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(binary.BigEndian.AppendUint64(nil, uint64(at)), state...))
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(file+".new", file); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(file))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.WriteFile(file, append(binary.BigEndian.AppendUint64(nil, uint64(at)), state...), 0o644)
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/internal/durable"
 )
 
 // A source is an artifact in a run's own directory.
@@ -192,7 +193,10 @@ func (b *Builtin) place(ctx context.Context, src *source, f *os.File, dst string
 	if err := os.Chmod(dst, 0o444); err != nil {
 		return unavailable("protecting the artifact", err)
 	}
-	return syncDir(filepath.Dir(dst))
+	if err := durable.SyncDir(filepath.Dir(dst)); err != nil {
+		return unavailable("making the artifact durable", err)
+	}
+	return nil
 }
 
 // link makes dst a link to the open file f, found by path, and reports success.
@@ -269,21 +273,9 @@ func makeDirs(base, dir string) error {
 		return err
 	}
 	for d := dir; within(base, d); d = filepath.Dir(d) {
-		if err := syncDir(filepath.Dir(d)); err != nil {
+		if err := durable.SyncDir(filepath.Dir(d)); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// syncDir makes the names in a directory durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return unavailable("opening "+dir, err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return unavailable("syncing "+dir, err)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/internal/durable"
 )
 
 var _ visutility.Trainer = Command{}
@@ -147,7 +148,7 @@ func (f *follower) stop(cause error) error {
 	}
 	if f.giveUp.IsZero() {
 		f.giveUp = time.Now().Add(f.c.grace() + 10*time.Second)
-		return writeFile(f.a.path(cancelFile), []byte(cause.Error()+"\n"))
+		return durable.WriteFile(f.a.path(cancelFile), []byte(cause.Error()+"\n"), 0o600)
 	}
 	if time.Now().After(f.giveUp) { // the supervisor itself hangs
 		n := sweep(f.a.mark())

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/internal/durable"
 )
 
 // TestMain lets the test binary stand in for three other programs: the supervisor, a
@@ -129,7 +130,7 @@ func write(dir, name, text string) {
 	if dir == "" {
 		return
 	}
-	if err := writeFile(filepath.Join(dir, name), []byte(text)); err != nil {
+	if err := durable.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 		panic(err)
 	}
 }

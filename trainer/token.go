@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/visutility/visutility/internal/durable"
 )
 
 // ErrToken is the error for a callback whose token is missing, forged or another run's.
@@ -32,7 +34,7 @@ func OpenTokens(file string) (*Tokens, error) {
 		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 			return nil, err
 		}
-		err = writeFile(file, text)
+		err = durable.WriteFile(file, text, 0o600)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the key of callback tokens: %w", err)

@@ -18,6 +18,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/visutility/visutility"
+	"github.com/visutility/visutility/internal/durable"
 )
 
 // A Webhook has another system do the training. It posts
@@ -152,7 +153,7 @@ func (w Webhook) deliver(ctx context.Context, a attempt, job visutility.Job, pos
 		err := w.post(ctx, client, messageID(job), body)
 		switch {
 		case err == nil:
-			return writeFile(a.path(acceptedFile), nil)
+			return durable.WriteFile(a.path(acceptedFile), nil, 0o600)
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case errors.Is(err, errPermanent):
