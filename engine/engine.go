@@ -244,6 +244,14 @@ func (e *Engine) Registry() visutility.Registry { return e.registry }
 // Policies in force.
 func (e *Engine) Policies() []*policy.Policy { return e.policies.set().Policies() }
 
+// ApplyPolicy puts source in force as the policy of that name, in the place of its revision ("" for a new one), by writing it
+// into the directory of policies. It returns when it is in force: events from then on are decided by it. It may not reach
+// further than the policies in force do; see [policy.Set.Amend], which says what is refused. ErrConflict: it is at another revision,
+// its file was changed meanwhile, or the directory cannot be written. Safe for concurrent use.
+func (e *Engine) ApplyPolicy(ctx context.Context, name, revision string, source []byte, by string) (*policy.Policy, error) {
+	return e.policies.apply(ctx, name, revision, source, by, e.trigger.SetPolicies)
+}
+
 // PolicyErrors are what is wrong with policy files that were refused.
 func (e *Engine) PolicyErrors() []error { return e.policies.errs() }
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/visutility/visutility"
 	"github.com/visutility/visutility/policy"
 	"github.com/visutility/visutility/store"
 )
@@ -19,6 +20,8 @@ type policies struct {
 	st  *store.Store
 	log *slog.Logger
 
+	loading sync.Mutex // one at a time reads or writes the directory
+
 	mu       sync.RWMutex
 	dir      *policy.Set // of the directory alone
 	now      *policy.Set // all
@@ -27,14 +30,14 @@ type policies struct {
 
 func openPolicies(ctx context.Context, o *Options, st *store.Store) (*policies, error) {
 	p := &policies{o: o, st: st, log: o.Logger}
-	if _, err := p.load(ctx); err != nil {
+	if _, err := p.load(ctx, ""); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-// load reads the directory again and reports whether anything changed.
-func (p *policies) load(ctx context.Context) (changed bool, err error) {
+// load reads the directory again and reports whether anything changed; by is who changed it, "" if that is not known.
+func (p *policies) load(ctx context.Context, by string) (changed bool, err error) {
 	p.mu.RLock()
 	was, wasDir := p.now, p.dir
 	p.mu.RUnlock()
@@ -58,7 +61,7 @@ func (p *policies) load(ctx context.Context) (changed bool, err error) {
 	}
 	changed = was == nil || !sameRevisions(was, set)
 	if changed {
-		if set, err = p.save(ctx, was, set); err != nil {
+		if set, err = p.save(ctx, was, set, by); err != nil {
 			return false, err
 		}
 	} else {
@@ -71,7 +74,7 @@ func (p *policies) load(ctx context.Context) (changed bool, err error) {
 }
 
 // save stores every new revision, so that runs are carried through under the policy that decided.
-func (p *policies) save(ctx context.Context, was, set *policy.Set) (*policy.Set, error) {
+func (p *policies) save(ctx context.Context, was, set *policy.Set, by string) (*policy.Set, error) {
 	if was != nil {
 		for _, old := range was.Policies() {
 			if _, ok := set.Policy(old.Name); !ok {
@@ -94,11 +97,14 @@ func (p *policies) save(ctx context.Context, was, set *policy.Set) (*policy.Set,
 		if was == nil {
 			continue
 		}
-		data, err := json.Marshal(map[string]string{"revision": pol.Revision})
+		data, err := json.Marshal(struct {
+			Revision string `json:"revision"`
+			By       string `json:"by,omitempty"`
+		}{pol.Revision, by})
 		if err != nil {
 			return nil, err
 		}
-		p.log.Info("policy in force", slog.String("policy", pol.Name), slog.String("revision", pol.Revision))
+		p.log.Info("policy in force", slog.String("policy", pol.Name), slog.String("revision", pol.Revision), slog.String("by", by))
 		if err := p.st.AddActivity(ctx, store.Activity{Time: time.Now(), Kind: "policy", ID: pol.Name, Data: data}); err != nil {
 			return nil, err
 		}
@@ -155,12 +161,53 @@ func (p *policies) watch(ctx context.Context, changed func(*policy.Set)) error {
 		return nil
 	}
 	return policy.Watch(ctx, p.o.PolicyDir, func() {
-		did, err := p.load(ctx)
-		switch {
-		case err != nil:
+		p.loading.Lock()
+		defer p.loading.Unlock()
+		if err := p.reload(ctx, "", changed); err != nil {
 			p.log.Error("policies could not be loaded; those in force stay", slog.String("error", err.Error()))
-		case did:
-			changed(p.set())
 		}
 	})
+}
+
+// reload loads the directory again and tells changed, if there is anything to tell. Call it with loading held.
+func (p *policies) reload(ctx context.Context, by string, changed func(*policy.Set)) error {
+	did, err := p.load(ctx, by)
+	if did {
+		changed(p.set())
+	}
+	return err
+}
+
+// apply writes a policy into the directory and puts it in force; see [Engine.ApplyPolicy].
+func (p *policies) apply(ctx context.Context, name, revision string, source []byte, by string, changed func(*policy.Set)) (*policy.Policy, error) {
+	if p.o.PolicyDir == "" {
+		return nil, fmt.Errorf("%w: the server has no directory of policies; start it with --policies", visutility.ErrConflict)
+	}
+	p.loading.Lock()
+	defer p.loading.Unlock()
+	p.mu.RLock()
+	dir := p.dir
+	p.mu.RUnlock()
+	old, known := dir.Policy(name)
+	now := ""
+	if known {
+		now = old.Revision
+	}
+	if now != revision {
+		return nil, fmt.Errorf("%w: policy %q is at revision %q by now, not %q; begin with that one", visutility.ErrConflict, name, now, revision)
+	}
+	next, err := dir.Amend(p.o.PolicyDir, name, source)
+	if err != nil {
+		return nil, err
+	}
+	if err := next.Write(old); err != nil {
+		return nil, err
+	}
+	if err := p.reload(ctx, by, changed); err != nil {
+		return nil, err
+	}
+	if now, ok := p.set().Policy(name); !ok || now.Revision != next.Revision {
+		return nil, fmt.Errorf("%w: policy %q was written and is not in force; see the errors of the policies", visutility.ErrConflict, name)
+	}
+	return next, nil
 }

@@ -111,7 +111,11 @@ func (x *PolicySource) parse(location string) (*policy.Policy, []ProblemField) {
 	if !ok {
 		return nil, []ProblemField{{Location: location, Message: err.Error(), Reason: "policy"}}
 	}
-	var fields []ProblemField
+	return nil, policyFaults(location, found)
+}
+
+// policyFaults are the faults of a source, with their places in it.
+func policyFaults(location string, found policy.Errors) (fields []ProblemField) {
 	for _, e := range found {
 		f := ProblemField{Location: location, Line: e.Line, Column: e.Column, Message: e.Message, Reason: "policy"}
 		if e.Suggestion != "" {
@@ -119,7 +123,7 @@ func (x *PolicySource) parse(location string) (*policy.Policy, []ProblemField) {
 		}
 		fields = append(fields, f)
 	}
-	return nil, fields
+	return fields
 }
 
 // policyProblem is the problem of these faults, nil for none.

@@ -33,6 +33,7 @@ type Engine interface {
 	Registry() visutility.Registry
 	Policies() []*policy.Policy
 	PolicyErrors() []error
+	ApplyPolicy(ctx context.Context, name, revision string, source []byte, by string) (*policy.Policy, error)
 	Observers() []dispatch.Status
 	Limits() engine.Limits
 	RunLog(ctx context.Context, run string) (path string, err error)

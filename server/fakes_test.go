@@ -208,6 +208,16 @@ func (f *fake) Backtest(ctx context.Context, o backtest.Options, globs []string,
 func (f *fake) Registry() visutility.Registry { return fakeRegistry{f: f} }
 func (f *fake) Policies() []*policy.Policy    { return f.policies }
 func (f *fake) PolicyErrors() []error         { return f.bad }
+func (f *fake) ApplyPolicy(_ context.Context, name, revision string, source []byte, by string) (*policy.Policy, error) {
+	if name == "moved-on" {
+		return nil, fmt.Errorf("%w: policy %q is at revision %q by now", visutility.ErrConflict, name, "b")
+	}
+	p, err := policy.Parse("dir/"+name+".yaml", source)
+	if err != nil {
+		return nil, err
+	}
+	return p, f.note("apply %s %s by %s", name, revision, by)
+}
 func (f *fake) Observers() []dispatch.Status {
 	return []dispatch.Status{{Name: "trigger", State: dispatch.Running, Partitions: 1, Positions: []visutility.Position{7}}}
 }

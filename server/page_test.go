@@ -4,6 +4,7 @@ import (
 	"flag"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -118,6 +119,31 @@ func TestPolicyCheckNamesEveryFault(t *testing.T) {
 	s.post(apiPath+"/policies/check", `{}`, 422)
 	if len(s.acted) > 0 {
 		t.Errorf("something was done: %v", s.acted)
+	}
+}
+
+func TestPolicyIsApplied(t *testing.T) {
+	s := serve(t)
+	const good, bad = "model: m\nretrain: {when: accuracy < 0.8}\ntrain: {run: ./train}\n", "model: m\nretrain: {when: accurcy <}\ntrian: {run: ./train}\n"
+	apply := func(name, source string, status int) string {
+		t.Helper()
+		return s.post(apiPath+"/policies/"+name, asJSON(t, map[string]string{"source": source, "revision": "a", "by": "ann"}), status)
+	}
+	p := parse[Policy](t, apply("fraud", good, 200))
+	if p.Name != "fraud" || p.Source != good || p.Revision == "" || !slices.Equal(s.acted, []string{"apply fraud a by ann"}) {
+		t.Errorf("%+v, done: %q", p, s.acted)
+	}
+	faults := parse[Problem](t, apply("fraud", bad, 422))
+	if len(faults.Errors) < 2 || faults.Errors[0].Location != "body.source" || faults.Errors[0].Line < 2 {
+		t.Errorf("faults: %+v", faults)
+	}
+	if told := parse[Problem](t, apply("moved-on", good, 409)); !strings.Contains(told.Detail, "is at revision") {
+		t.Errorf("%+v", told)
+	}
+	s.post(apiPath+"/policies/fraud", `{"revision": "a"}`, 422)
+	apply("fraud", strings.Repeat("#", maxPolicyBody), 413)
+	if len(s.acted) != 1 {
+		t.Errorf("done: %q", s.acted)
 	}
 }
 

@@ -23,9 +23,16 @@ type Policy struct {
 	Error    string   `json:"error,omitempty" doc:"What is wrong with the file, with line and caret. The policy in force is then an older one."`
 }
 
+// maxPolicyBody bounds the body that puts a policy in force: the source and its escapes, in bytes.
+const maxPolicyBody = 1 << 20
+
 func (s *server) policyRoutes(api huma.API) {
 	register(s, api, get("list-policies", "/policies", "List the policies in force, and what is wrong with files that were refused"), s.listPolicies)
 	register(s, api, post("check-policy", "/policies/check", "Check a policy file, without putting it in force"), s.checkPolicy)
+	apply := post("apply-policy", "/policies/{policy}", "Put a policy in force, in the directory of policies")
+	apply.Description = "It may decide otherwise, but not train by a command or a webhook that no policy in force has, nor ask another Prometheus: those are written in the directory."
+	apply.MaxBodyBytes = maxPolicyBody
+	register(s, api, apply, s.applyPolicy)
 }
 
 // remarks are warnings with their places, a line each.
@@ -120,4 +127,26 @@ func (s *server) checkPolicy(_ context.Context, in *struct{ Body PolicyText }) (
 		check.Warnings = append(check.Warnings, remarks(p.Warnings)...)
 	}
 	return &reply[PolicyCheck]{check}, nil
+}
+
+// A PolicyChange is a policy to put in force.
+type PolicyChange struct {
+	Source   string `json:"source" minLength:"1" doc:"The text of the file."`
+	Revision string `json:"revision,omitempty" maxLength:"64" doc:"The revision that it takes the place of: that of the policy in force. Empty for a new policy."`
+	Asker
+}
+
+func (s *server) applyPolicy(ctx context.Context, in *struct {
+	Policy string `path:"policy" maxLength:"128" doc:"The name of the policy."`
+	Body   PolicyChange
+}) (*reply[Policy], error) {
+	p, err := act(ctx, s, func(ctx context.Context) (*policy.Policy, error) {
+		return s.Engine.ApplyPolicy(ctx, in.Policy, in.Body.Revision, []byte(in.Body.Source), who(in.Body.By))
+	})
+	if faults, ok := errors.AsType[policy.Errors](err); ok {
+		return nil, policyProblem(policyFaults("body.source", faults))
+	} else if err != nil {
+		return nil, err
+	}
+	return &reply[Policy]{policyItem(p)}, nil
 }

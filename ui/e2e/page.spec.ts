@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
@@ -175,6 +175,35 @@ it('the playground shows faults in place, completes, and backtests', async () =>
   const download = page.waitForEvent('download')
   await page.getByRole('button', { name: 'Download' }).click()
   expect((await download).suggestedFilename()).toBe('watched.yaml')
+})
+
+it('a policy is put in force from the playground, but for its command', async () => {
+  const page = await view('#/playground?model=plain&policy=plain')
+  const apply = page.getByRole('button', { name: 'Apply' })
+  await page.getByText('This policy is good.').waitFor()
+  expect(await apply.isDisabled()).toBe(true) // it is in force as it is
+  const line = async (text: string, typed: string) => {
+    await page.getByRole('textbox', { name: 'Policy, in YAML' }).getByText(text).click()
+    await page.keyboard.press('End')
+    await page.keyboard.type(typed)
+  }
+  await line('./train.sh', '--more')
+  await apply.click()
+  const dialog = page.getByRole('dialog')
+  await dialog.getByText(/plain/).first().waitFor()
+  await dialog.getByRole('button', { name: 'Put in force' }).click()
+  await dialog.getByRole('alert').getByText(/trains as no policy in force does/).waitFor()
+  await dialog.getByRole('button', { name: 'Leave it' }).click()
+  await page.keyboard.press('Control+z')
+  for (let i = 0; i < 8 && !(await apply.isDisabled()); i++) await page.keyboard.press('Control+z')
+  await line('accuracy < 0.8', '5')
+  await apply.click()
+  await dialog.getByRole('button', { name: 'Put in force' }).click()
+  await page.getByText('This policy is in force.').waitFor()
+  expect(readFileSync(join(server.dir, 'policies', 'plain.yaml'), 'utf8')).toBe(policy('plain').replace('0.8', '0.85'))
+  await server.publish({ model: 'plain', metric: 'accuracy', value: 0.82, count: 10 })
+  const d = await until('a decision by it', async () => (await server.api('decisions?model=plain&outcome=fired')).items[0])
+  expect(d.reason).toContain('0.85')
 })
 
 it('the stream comes back after a restart, and catches up', async () => {
