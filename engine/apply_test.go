@@ -4,13 +4,16 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/visutility/visutility"
 	"github.com/visutility/visutility/engine"
+	"github.com/visutility/visutility/history"
 	"github.com/visutility/visutility/store"
 )
 
@@ -82,4 +85,51 @@ func TestApplyPolicyNeedsADirectory(t *testing.T) {
 	if !errors.Is(err, visutility.ErrConflict) || !strings.Contains(err.Error(), "--policies") {
 		t.Error(err)
 	}
+}
+
+// TestChangedConditionsBeginWithThePast: a condition that comes to a model, or is changed, while the server runs or while it is down, sees
+// what was measured before.
+func TestChangedConditionsBeginWithThePast(t *testing.T) {
+	dir, data := t.TempDir(), t.TempDir()
+	put := func(when string) {
+		t.Helper()
+		text := "model: m\nretrain: {when: '" + when + "'}\ntrain: {trainer: at-once}\n"
+		if err := os.WriteFile(filepath.Join(dir, "p.yaml"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e, stop := running(t, engine.Options{Dir: data, PolicyDir: dir, Trainers: trainers})
+	begin := time.Now().Add(-10 * time.Minute)
+	var events []visutility.Event
+	for i := range 10 {
+		events = append(events, visutility.Event{Model: "m", Metric: "accuracy", Value: 0.5 + float64(i)/100, Time: begin.Add(time.Duration(i) * 10 * time.Second)})
+	}
+	if err := e.Publish(t.Context(), "", events); err != nil {
+		t.Fatal(err)
+	}
+	value := func(e *engine.Engine) any {
+		x, err := e.Explain(t.Context(), "m")
+		if err != nil || len(x.Policies) == 0 || len(x.Policies[0].Terms) == 0 || len(x.Policies[0].Terms[0].Terms) == 0 {
+			return nil
+		}
+		return x.Policies[0].Terms[0].Terms[0].Value
+	}
+	near := func(e *engine.Engine, want float64) func() bool {
+		return func() bool {
+			v, ok := value(e).(float64)
+			return ok && math.Abs(v-want) < 1e-9
+		}
+	}
+	eventually(t, "the events to be in the history", func() bool {
+		found, _, err := e.History().Events(t.Context(), history.EventQuery{Model: "m"})
+		return err == nil && len(found) == 10
+	})
+	put("avg(accuracy, 4) < 0.1") // the first policy of the model
+	eventually(t, "the mean of four", near(e, (0.56+0.57+0.58+0.59)/4))
+	put("avg(accuracy, \"1h\") < 0.1")
+	eventually(t, "the mean of an hour", near(e, 0.545))
+	stop()
+	put("min(accuracy, 6) < 0.1")
+	e, _ = running(t, engine.Options{Dir: data, PolicyDir: dir, Trainers: trainers})
+	eventually(t, "the least of six", near(e, 0.54))
 }

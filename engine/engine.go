@@ -133,18 +133,18 @@ func (e *Engine) openFold(ctx context.Context) error {
 	if err := e.checkPositions(ctx, n); err != nil {
 		return err
 	}
+	if e.history, err = history.Open(history.Options{Dir: e.path("history"), Retention: e.o.HistoryRetention, Logger: quiet(e.log), Registerer: e.o.Registerer}); err != nil {
+		return fmt.Errorf("opening the history: %w", err)
+	}
+	e.closers = append(e.closers, e.history)
 	e.trigger, err = trigger.New(ctx, trigger.Options{
 		Store: e.store, Partitions: n, Epoch: epoch, Policies: e.policies.set(), Strategies: e.o.Strategies,
-		Opened: func(run string) { e.runner.Wake(run) }, SnapshotEvery: e.o.SnapshotEvery,
+		Past: e.past, Opened: func(run string) { e.runner.Wake(run) }, SnapshotEvery: e.o.SnapshotEvery,
 		Logger: e.log, Registerer: e.o.Registerer,
 	})
 	if err != nil {
 		return err
 	}
-	if e.history, err = history.Open(history.Options{Dir: e.path("history"), Retention: e.o.HistoryRetention, Logger: quiet(e.log), Registerer: e.o.Registerer}); err != nil {
-		return fmt.Errorf("opening the history: %w", err)
-	}
-	e.closers = append(e.closers, e.history)
 	e.dispatch = dispatch.New(dispatch.Options{Bus: e.bus, Positions: e.store, Logger: e.log, Registerer: e.o.Registerer})
 	if err := e.dispatch.Attach("trigger", e.trigger, dispatch.AttachOptions{}); err != nil {
 		return err
@@ -194,6 +194,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		stopRuns(visutility.ErrShutdown)
 		return nil
 	})
+	g.Go(func() error { return e.warm(gctx) })
 	g.Go(func() error { return e.runner.Run(runCtx) })
 	g.Go(func() error { return e.pumpOutbox(gctx) })
 	g.Go(func() error { return e.tick(gctx) })

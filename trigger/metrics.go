@@ -13,9 +13,10 @@ type metrics struct {
 	decisions *prometheus.CounterVec
 	commits   prometheus.Histogram
 	failures  prometheus.Counter
+	cold      prometheus.Counter
 }
 
-func newMetrics(t *Trigger, reg prometheus.Registerer) *metrics {
+func newMetrics() *metrics {
 	m := &metrics{
 		folded: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "visutility_events_folded_total", Help: "Events folded into the state of the policies."}),
@@ -27,18 +28,23 @@ func newMetrics(t *Trigger, reg prometheus.Registerer) *metrics {
 			Name: "visutility_commit_seconds", Help: "Time to store positions, decisions, runs and snapshots.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
 		failures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "visutility_commit_failures_total", Help: "Attempts to store that failed and were repeated."}),
+		cold: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "visutility_cold_conditions_total", Help: "Models whose conditions were changed and could not begin with what was measured before."}),
 	}
 	for _, reason := range []string{"superseded_version", "panic"} {
 		m.dropped.WithLabelValues(reason)
 	}
+	return m
+}
+
+func (m *metrics) register(t *Trigger, reg prometheus.Registerer) {
 	if reg != nil {
-		reg.MustRegister(m.folded, m.dropped, m.decisions, m.commits, m.failures,
+		reg.MustRegister(m.folded, m.dropped, m.decisions, m.commits, m.failures, m.cold,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "visutility_state_bytes", Help: "Memory held for the state of the policies."},
 				func() float64 { b, _ := t.StateBytes(); return float64(b) }),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "visutility_models", Help: "Models known."},
 				func() float64 { _, n := t.StateBytes(); return float64(n) }))
 	}
-	return m
 }
 
 func (m *metrics) count(n counts) {

@@ -33,6 +33,7 @@ type partition struct {
 	clocked  []*model // models with a clock-driven condition
 	waiting  []*model // models with a suppressed fire
 	dirty    []*model // changed since the last snapshot
+	missed   []cold   // those whose policies were changed before the restart, until Warm
 	out      output
 	series   seriesTable
 	resolved []resolved
@@ -252,8 +253,8 @@ func (p *partition) attach(m *model, prog *policy.Program) {
 	}
 }
 
-// adopt puts new policies in force: what is the same operator keeps its state.
-func (p *partition) adopt(set *policy.Set) {
+// adopt puts new policies in force: what is the same operator keeps its state, what is not begins with the past.
+func (p *partition) adopt(set *policy.Set, past map[string]warmed) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.set = set
@@ -280,6 +281,7 @@ func (p *partition) adopt(set *policy.Set) {
 		} else {
 			m.seed()
 		}
+		m.warm(past[m.name])
 		m.recall()
 		m.hear(p.watch.Newest)
 		p.touch(m)

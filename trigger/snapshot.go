@@ -86,6 +86,7 @@ func (p *partition) restore(ctx context.Context, st *store.Store, s store.Snapsh
 func (p *partition) restoreWords(ctx context.Context, st *store.Store, m *model, s store.Snapshot) error {
 	if len(s.State) == 0 {
 		m.seed()
+		p.miss(m, nil)
 		return nil
 	}
 	words := make([]uint64, len(s.State)/8)
@@ -101,5 +102,14 @@ func (p *partition) restoreWords(ctx context.Context, st *store.Store, m *model,
 		return err
 	}
 	p.carry(m, layout, words)
+	p.miss(m, layout)
 	return nil
+}
+
+// miss notes what a model misses that had another program in its snapshot.
+func (p *partition) miss(m *model, layout []byte) {
+	first, _ := m.prog.Time(m.state())
+	if c, ok := p.cold(m, m.prog, layout, first); ok {
+		p.missed = append(p.missed, c)
+	}
 }

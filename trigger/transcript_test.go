@@ -1,6 +1,7 @@
 package trigger
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -49,6 +50,9 @@ type story struct {
 	runs  map[string]string // id → name in the story
 	names map[string]string // name in the story → id
 	seen  map[string]bool   // decisions that were said
+
+	past     string             // what there is of it: "", "whole", "newest" or "broken"
+	measured []visutility.Event // all events, in the order of time
 }
 
 func newStory(t *testing.T) *story {
@@ -68,6 +72,9 @@ func (s *story) command(t *testing.T, d *datadriven.TestData) string {
 		return s.entry(t, d)
 	case "explain":
 		return s.explain(t, d)
+	case "past":
+		s.past = d.CmdArgs[0].Key
+		return ""
 	}
 	t.Fatalf("unknown command %q", d.Cmd)
 	return ""
@@ -102,7 +109,7 @@ func (s *story) open(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.epoch = epoch
-	s.tr, err = New(t.Context(), Options{Store: s.st, Partitions: 1, Epoch: epoch, Policies: s.set})
+	s.tr, err = New(t.Context(), Options{Store: s.st, Partitions: 1, Epoch: epoch, Policies: s.set, Past: s.before})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,6 +177,26 @@ func (s *story) line(t *testing.T, e *visutility.Entry, words []string) {
 	}
 	e.Series = append(e.Series, visutility.Series{Model: args["model"], Metric: metric, Version: args["version"]})
 	e.Records = append(e.Records, r)
+	s.measured = append(s.measured, visutility.Event{
+		Model: args["model"], Metric: metric, Version: args["version"], Value: r.Value, Count: uint64(r.Count), Time: time.UnixMilli(r.Time),
+	})
+	slices.SortStableFunc(s.measured, func(a, b visutility.Event) int { return a.Time.Compare(b.Time) })
+}
+
+// before is the past of a story: see the command past.
+func (s *story) before(_ context.Context, model string, metrics []string, from, to time.Time) (events []visutility.Event, whole bool, err error) {
+	if s.past == "" || s.past == "broken" {
+		return nil, false, visutility.ErrUnavailable
+	}
+	for _, e := range s.measured {
+		if e.Model == model && slices.Contains(metrics, e.Metric) && !e.Time.Before(from) && !e.Time.After(to) {
+			events = append(events, e)
+		}
+	}
+	if s.past == "newest" {
+		return events[max(0, len(events)-3):], false, nil
+	}
+	return events, true, nil
 }
 
 // move takes the run's row along, as the runner would have before it told the log.

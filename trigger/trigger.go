@@ -26,6 +26,8 @@ type Options struct {
 	Policies *policy.Set
 	// Strategies that policies may name, by name; each makes one for a model. Defaults to none.
 	Strategies map[string]func(model string) visutility.Strategy
+	// Past reads what was measured before a condition was there, for it to start with. Defaults to none: it starts with nothing.
+	Past Past
 	// Opened is told of runs after they are stored. It must not block. Defaults to nothing.
 	Opened func(run string)
 	// SnapshotEvery is the least time between two snapshots of the state. Defaults to 1 s.
@@ -66,6 +68,7 @@ func New(ctx context.Context, o Options) (*Trigger, error) {
 		o: o, log: o.Logger, wake: make(chan struct{}, 1),
 		done: make(chan struct{}), waiters: make(map[string]chan *visutility.Decision),
 	}
+	t.met = newMetrics()
 	for i := range o.Partitions {
 		p := newPartition(t, i, o.Policies)
 		if err := p.load(ctx, o.Store); err != nil {
@@ -79,7 +82,7 @@ func New(ctx context.Context, o Options) (*Trigger, error) {
 	if err := t.loadRuns(ctx); err != nil {
 		return nil, err
 	}
-	t.met = newMetrics(t, o.Registerer)
+	t.met.register(t, o.Registerer)
 	return t, nil
 }
 
@@ -162,10 +165,12 @@ func (t *Trigger) poke() {
 }
 
 // SetPolicies puts other policies in force, from the next entry of each partition on.
-// Operators that are the same keep their state.
+// Operators that are the same keep their state; others begin with the past, as far as there is one.
 func (t *Trigger) SetPolicies(set *policy.Set) {
+	ctx, cancel := context.WithTimeout(context.Background(), warmTime)
+	defer cancel()
 	for _, p := range t.parts {
-		p.adopt(set)
+		p.adopt(set, t.warm(ctx, p.colds(set)))
 	}
 	t.poke()
 }
