@@ -16,7 +16,7 @@ type metrics struct {
 	cold      prometheus.Counter
 }
 
-func newMetrics() *metrics {
+func newMetrics(t *Trigger, reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		folded: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "visutility_events_folded_total", Help: "Events folded into the state of the policies."}),
@@ -34,10 +34,6 @@ func newMetrics() *metrics {
 	for _, reason := range []string{"superseded_version", "panic"} {
 		m.dropped.WithLabelValues(reason)
 	}
-	return m
-}
-
-func (m *metrics) register(t *Trigger, reg prometheus.Registerer) {
 	if reg != nil {
 		reg.MustRegister(m.folded, m.dropped, m.decisions, m.commits, m.failures, m.cold,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "visutility_state_bytes", Help: "Memory held for the state of the policies."},
@@ -45,6 +41,7 @@ func (m *metrics) register(t *Trigger, reg prometheus.Registerer) {
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "visutility_models", Help: "Models known."},
 				func() float64 { _, n := t.StateBytes(); return float64(n) }))
 	}
+	return m
 }
 
 func (m *metrics) count(n counts) {

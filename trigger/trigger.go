@@ -68,7 +68,6 @@ func New(ctx context.Context, o Options) (*Trigger, error) {
 		o: o, log: o.Logger, wake: make(chan struct{}, 1),
 		done: make(chan struct{}), waiters: make(map[string]chan *visutility.Decision),
 	}
-	t.met = newMetrics()
 	for i := range o.Partitions {
 		p := newPartition(t, i, o.Policies)
 		if err := p.load(ctx, o.Store); err != nil {
@@ -82,7 +81,7 @@ func New(ctx context.Context, o Options) (*Trigger, error) {
 	if err := t.loadRuns(ctx); err != nil {
 		return nil, err
 	}
-	t.met.register(t, o.Registerer)
+	t.met = newMetrics(t, o.Registerer)
 	return t, nil
 }
 
