@@ -104,7 +104,11 @@ func (p *policies) save(ctx context.Context, was, set *policy.Set, by string) (*
 		if err != nil {
 			return nil, err
 		}
-		p.log.Info("policy in force", slog.String("policy", pol.Name), slog.String("revision", pol.Revision), slog.String("by", by))
+		log := p.log.With(slog.String("policy", pol.Name), slog.String("revision", pol.Revision))
+		if by != "" {
+			log = log.With(slog.String("by", by))
+		}
+		log.Info("policy in force")
 		if err := p.st.AddActivity(ctx, store.Activity{Time: time.Now(), Kind: "policy", ID: pol.Name, Data: data}); err != nil {
 			return nil, err
 		}

@@ -95,11 +95,16 @@ type fleetBody struct {
 func (s *server) fleet(ctx context.Context, in *struct {
 	Query  string `query:"q" maxLength:"256" doc:"A part of the name."`
 	State  string `query:"state" enum:"awaiting_approval,firing,breach,retraining,paused,holding,unwatched" doc:"In that state."`
-	Sort   string `query:"sort" enum:"name,state,event" default:"name" doc:"By name, by state (what wants to be looked at first), or by newest event."`
+	Sort   string `query:"sort" enum:"name,state,event,baseline" default:"name" doc:"By name, by state (what wants to be looked at first), by newest event, or by how far the live score falls short of its baseline (which may be some seconds old)."`
 	Offset int    `query:"offset" minimum:"0" maximum:"10000000" doc:"How many to leave out: an overview is jumped about in."`
 	Limit  int    `query:"limit" minimum:"1" maximum:"100" default:"50" doc:"How many items at most."`
 }) (*reply[fleetBody], error) {
-	models, err := s.Store.Fleet(ctx, store.FleetQuery{Query: in.Query, State: in.State, Sort: in.Sort, Offset: in.Offset, Limit: in.Limit})
+	list := s.Store.Fleet
+	q := store.FleetQuery{Query: in.Query, State: in.State, Sort: in.Sort, Offset: in.Offset, Limit: in.Limit}
+	if in.Sort == "baseline" {
+		list = s.byBaseline
+	}
+	models, err := list(ctx, q)
 	if err != nil {
 		return nil, err
 	}
@@ -130,11 +135,11 @@ func (s *server) fleet(ctx context.Context, in *struct {
 	return &reply[fleetBody]{fleetBody{rows}}, nil
 }
 
-// leadMetric is the metric that stands for a model: the one that comes first in the condition of
-// its first policy, or in the alphabet.
-func (s *server) leadMetric(ctx context.Context, m *store.Model) (*LeadMetric, error) {
+// lead is the metric that stands for a model: the one that comes first in the condition of
+// its first policy, or in the alphabet; nil for a model without metrics.
+func (s *server) lead(m *store.Model) *store.Metric {
 	if len(m.Metrics) == 0 {
-		return nil, nil
+		return nil
 	}
 	best := &m.Metrics[0]
 	for _, p := range s.Engine.Policies() {
@@ -147,6 +152,15 @@ func (s *server) leadMetric(ctx context.Context, m *store.Model) (*LeadMetric, e
 				first, best = at, &m.Metrics[i]
 			}
 		}
+	}
+	return best
+}
+
+// leadMetric is what an overview shows of the lead.
+func (s *server) leadMetric(ctx context.Context, m *store.Model) (*LeadMetric, error) {
+	best := s.lead(m)
+	if best == nil {
+		return nil, nil
 	}
 	points, err := s.spark(ctx, m.Name, best)
 	if err != nil {

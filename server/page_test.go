@@ -56,6 +56,35 @@ func TestFleetTellsAllInOne(t *testing.T) {
 	}
 }
 
+// TestFleetByBaseline: who falls short the most comes first, whichever way is the better one; without a baseline last.
+func TestFleetByBaseline(t *testing.T) {
+	s := serve(t)
+	s.policies = []*policy.Policy{{Name: "p", Retrain: policy.Retrain{When: "auc < 1 || mae > 1"}, Metrics: map[string]policy.Metric{"auc": {Goal: policy.HigherIsBetter}, "mae": {Goal: policy.LowerIsBetter}}}}
+	s.versions[2].Metrics = map[string]float64{"auc": 0.8, "mae": 10}
+	for i, m := range []store.Metric{{Name: "auc", Last: 0.72}, {Name: "auc", Last: 0.9}, {Name: "other", Last: 0.1}, {Name: "mae", Last: 12}, {Name: "mae", Last: 9}} {
+		s.models[i].Champion, s.models[i].Policies, s.models[i].Metrics = "v3", []string{"p"}, []store.Metric{m}
+	}
+	names := func(query string) (list []string) {
+		for _, r := range parse[fleetBody](t, s.get(apiPath+"/fleet?sort=baseline"+query, 200)).Items {
+			list = append(list, r.Name)
+		}
+		return list
+	}
+	want := []string{"model-3", "model-0", "model-4", "model-1", "model-2"} // 20 %, 10 %, -10 %, -12.5 %
+	if got := names(""); !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if got := names("&offset=1&limit=2"); !slices.Equal(got, want[1:3]) {
+		t.Errorf("a piece: %v", got)
+	}
+	if got := names("&q=model-1"); !slices.Equal(got, want[3:4]) {
+		t.Errorf("another view: %v", got)
+	}
+	if got := names("&offset=9"); len(got) > 0 {
+		t.Errorf("behind the end: %v", got)
+	}
+}
+
 // A policy's own baseline goes before what the champion scored.
 func TestMetricsHaveBaselineAndGoal(t *testing.T) {
 	s := serve(t)

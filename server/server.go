@@ -90,6 +90,7 @@ type server struct {
 	streams  chan struct{} // holds a token for each stream
 	bodyTime time.Duration
 	scores   scores
+	ranking  ranking
 
 	requests  *prometheus.CounterVec
 	refused   *prometheus.CounterVec

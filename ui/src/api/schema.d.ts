@@ -1898,8 +1898,8 @@ export interface operations {
                 q?: string;
                 /** @description In that state. */
                 state?: "awaiting_approval" | "firing" | "breach" | "retraining" | "paused" | "holding" | "unwatched";
-                /** @description By name, by state (what wants to be looked at first), or by newest event. */
-                sort?: "name" | "state" | "event";
+                /** @description By name, by state (what wants to be looked at first), by newest event, or by how far the live score falls short of its baseline (which may be some seconds old). */
+                sort?: "name" | "state" | "event" | "baseline";
                 /** @description How many to leave out: an overview is jumped about in. */
                 offset?: number;
                 /** @description How many items at most. */
