@@ -2,6 +2,7 @@ package server
 
 import (
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -111,6 +112,7 @@ func TestPromotionsArePlacedAmongTheMeasurements(t *testing.T) {
 		{ID: "r2", Model: "model-0", Version: "v2", State: visutility.RolledBack, CreatedAt: start, PromotedAt: start.Add(2 * time.Hour), EndedAt: start.Add(3 * time.Hour)},
 	}
 	s.moves = []store.AliasMove{
+		{From: "v9", To: "v1", Time: start.Add(time.Hour + 20*time.Second)}, // by a clock that was set back: near v1's own promotion
 		{From: "v1", To: "v9", Time: start.Add(4 * time.Hour)},
 		{From: "v2", To: "v1", Time: start.Add(3 * time.Hour)},
 		{From: "v1", To: "v2", Time: start.Add(2 * time.Hour)},
@@ -119,16 +121,16 @@ func TestPromotionsArePlacedAmongTheMeasurements(t *testing.T) {
 	var got []string
 	list := parse[pageOf[Promotion]](t, s.get(apiPath+"/models/model-0/promotions", 200)).Items
 	for _, p := range list {
-		got = append(got, p.Kind+" "+p.Run)
+		got = append(got, fmt.Sprintf("%s %s again=%v", p.Kind, p.Run, p.Again))
 	}
-	if diff := cmp.Diff([]string{"by_hand ", "rolled_back r2", "promoted r2", "promoted r1"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"by_hand  again=true", "by_hand  again=false", "rolled_back r2 again=true", "promoted r2 again=false", "promoted r1 again=false"}, got); diff != "" {
 		t.Fatal(diff)
 	}
-	if want := start.AddDate(-10, 0, 0).Add(time.Hour); !list[3].EventTime.Equal(want) {
-		t.Errorf("placed at %v, want %v: an hour after what was decided upon", list[3].EventTime, want)
+	if want := start.AddDate(-10, 0, 0).Add(time.Hour); !list[4].EventTime.Equal(want) {
+		t.Errorf("placed at %v, want %v: an hour after what was decided upon", list[4].EventTime, want)
 	}
-	if !list[0].EventTime.Equal(list[0].Time) {
-		t.Errorf("placed at %v", list[0].EventTime)
+	if !list[1].EventTime.Equal(list[1].Time) {
+		t.Errorf("placed at %v", list[1].EventTime)
 	}
 	s.get(apiPath+"/models/none/promotions", 404)
 }

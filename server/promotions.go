@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/visutility/visutility"
@@ -18,6 +19,8 @@ type Promotion struct {
 	To   string    `json:"to" doc:"The version that serves from then on."`
 	Run  string    `json:"run,omitempty" doc:"The run that was promoted or rolled back."`
 	Time time.Time `json:"time"`
+	// Again says that the champion went back.
+	Again bool `json:"again,omitempty" doc:"The version had been the champion before."`
 	// EventTime places it among the measurements.
 	EventTime time.Time `json:"event_time" doc:"The same in the time of the model's events, which may be another than the server's: when the run was decided, and as much later as the promotion was."`
 }
@@ -42,7 +45,8 @@ func (s *server) listPromotions(ctx context.Context, in *ModelPath) (*reply[page
 	}
 	list := make([]Promotion, len(moves))
 	for i, m := range moves {
-		list[i] = promotion(m, byVersion[m.To], byVersion[m.From])
+		again := slices.ContainsFunc(moves[i+1:], func(before store.AliasMove) bool { return before.To == m.To })
+		list[i] = promotion(m, byVersion[m.To], byVersion[m.From], again)
 	}
 	return page(list, ""), nil
 }
@@ -52,11 +56,11 @@ const near = time.Minute
 
 // promotion tells what moved the champion: the run that made the version moved to, if it says that it was promoted then,
 // or that of the version moved from, if it ended rolled back then.
-func promotion(m store.AliasMove, to, from *visutility.Run) Promotion {
-	p := Promotion{Kind: "by_hand", From: m.From, To: m.To, Time: m.Time, EventTime: m.Time}
+func promotion(m store.AliasMove, to, from *visutility.Run, again bool) Promotion {
+	p := Promotion{Kind: "by_hand", From: m.From, To: m.To, Again: again, Time: m.Time, EventTime: m.Time}
 	var run *visutility.Run
 	switch {
-	case to != nil && m.Time.Sub(to.PromotedAt).Abs() < near:
+	case !again && to != nil && m.Time.Sub(to.PromotedAt).Abs() < near:
 		p.Kind, run = "promoted", to
 	case from != nil && from.State == visutility.RolledBack && m.Time.Sub(from.EndedAt).Abs() < near:
 		p.Kind, run = "rolled_back", from

@@ -265,6 +265,20 @@ it('a page of nothing says what to do', async () => {
   await page.getByText('There is no such view').waitFor()
 })
 
+it('a champion is rolled back from the page, and the chart tells', async () => {
+  await server.api('models/watched/trigger', { by: 'test' })
+  await until('the second version', async () => (await server.api('models/watched')).champion === 'v2')
+  const page = await view('#/models/watched?range=1h')
+  await page.getByText('v2 serves').waitFor()
+  await page.getByRole('button', { name: 'Roll back' }).click()
+  await page.getByRole('dialog').getByRole('button', { name: 'Roll back' }).click()
+  await page.getByText('v1 serves').waitFor()
+  const happened = page.getByRole('list', { name: 'What happened' })
+  const close = happened.getByRole('button').last()
+  if (await close.count()) await close.click()
+  await happened.getByText(/rolled back/).first().waitFor()
+})
+
 it('every screen is accessible, light and dark, and fits 390 pixels', async () => {
   const run = (await server.api('runs?state=succeeded')).items[0]
   const screens = ['#/', '#/models/watched', '#/models/watched/decisions', '#/models/watched/runs', '#/models/watched/versions', '#/models/watched/policy',

@@ -1299,6 +1299,8 @@ export interface components {
             version: string;
         };
         Promotion: {
+            /** @description The version had been the champion before. */
+            again?: boolean;
             /**
              * Format: date-time
              * @description The same in the time of the model's events, which may be another than the server's: when the run was decided, and as much later as the promotion was.

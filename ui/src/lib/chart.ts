@@ -134,7 +134,7 @@ export function marks(decisions: Decision[], runs: Run[], promotions: Promotion[
   for (const p of promotions) {
     const at = instant(p.event_time) ?? instant(p.time)
     if (at === undefined) continue
-    const back = p.kind === 'rolled_back'
+    const back = p.kind === 'rolled_back' || p.again === true
     list.push({
       at,
       icon: back ? 'back' : 'up',
