@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest'
-import { firstMetric, playedMarks, writtenThresholds } from './backtest'
+import { playedMarks, writtenThresholds } from './backtest'
+import { firstMetric } from './terms'
 
 it('knows what a text is about', () => {
   const text = 'metrics: {auc: higher_is_better}\nretrain:\n  when: avg(recall, "1h") < 0.7 && auc < 0.8\n'

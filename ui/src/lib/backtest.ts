@@ -1,6 +1,6 @@
 import type { Plan } from '../api/backtest'
 import type { Mark } from './chart'
-import type { Threshold } from './terms'
+import { escape, type Threshold } from './terms'
 import { guardrail } from './words'
 import { instant } from './time'
 
@@ -29,18 +29,6 @@ export function playedMarks(plan: Plan | undefined): Mark[] {
   })
   return [...runs, ...held].sort((a, b) => a.at - b.at)
 }
-
-/** The metric of a model that a policy's condition names first, or its text. */
-export function firstMetric(source: string, metrics: string[]): string | undefined {
-  const when = /when:[^\n]*/.exec(source)?.[0] ?? ''
-  const first = (text: string) => {
-    const at = (name: string) => text.search(new RegExp(`(?<![\\w.])${escape(name)}(?!\\w)`))
-    return metrics.filter((m) => at(m) >= 0).sort((a, b) => at(a) - at(b))[0]
-  }
-  return first(when) ?? first(source) ?? metrics[0]
-}
-
-const escape = (name: string) => name.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
 
 /** The numbers that a policy text holds a metric against, for the chart; what must be computed has no line. */
 export function writtenThresholds(source: string, metric: string): Threshold[] {

@@ -39,7 +39,7 @@ function threshold(term: Term, metric: string): Threshold | undefined {
 }
 
 function onScale(expr: string, metric: string): boolean {
-  const name = metric.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
+  const name = escape(metric)
   return new RegExp(`^\\s*(${name}|(avg|min|max|quantile)\\(\\s*${name}\\b[^()]*\\))\\s*$`).test(expr)
 }
 
@@ -48,3 +48,16 @@ function valueOf(expr: string, terms: Term[]): number | undefined {
   const term = terms.find((t) => t.expr === expr)
   return typeof term?.value === 'number' ? term.value : undefined
 }
+
+/** The metric of a model that a policy's condition names first, or its text, or what comes first in the list. */
+export function firstMetric(source: string, metrics: string[]): string | undefined {
+  const when = /when:[^\n]*/.exec(source)?.[0] ?? ''
+  const first = (text: string) => {
+    const at = (name: string) => text.search(new RegExp(`(?<![\\w.])${escape(name)}(?!\\w)`))
+    return metrics.filter((m) => at(m) >= 0).sort((a, b) => at(a) - at(b))[0]
+  }
+  return first(when) ?? first(source) ?? metrics[0]
+}
+
+/** A name as part of a regular expression. */
+export const escape = (name: string) => name.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
