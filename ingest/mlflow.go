@@ -25,6 +25,9 @@ import (
 // MLflowPath is where MLflow's clients find the tracking protocol.
 const MLflowPath = "/api/2.0/mlflow/"
 
+// MLflowNewPath is where they look for what came with MLflow 3, none of which is understood.
+const MLflowNewPath = "/api/3.0/mlflow/"
+
 // MLflowFormat is the name under which it is counted.
 const MLflowFormat = "mlflow"
 
@@ -53,7 +56,7 @@ func NewMLflow(s *Source) *MLflow {
 	return &MLflow{source: s, experiments: recent[string]{max: maxTracked}, runs: recent[*trackingRun]{max: maxTracked}}
 }
 
-// A TrackedRun is a run of a training program, which may see nothing else.
+// A TrackedRun is a run of a training program, which may see nothing else but runs that it nests in it.
 type TrackedRun struct {
 	ID, Model   string
 	ArtifactURI string
@@ -132,11 +135,37 @@ func MLflowError(status int, text string) Reply {
 	case http.StatusUnprocessableEntity:
 		status = http.StatusBadRequest
 	}
+	return mlflowReply(status, code, text)
+}
+
+func mlflowReply(status int, code, text string) Reply {
 	body, err := json.Marshal(map[string]string{"error_code": code, "message": text})
 	if err != nil {
 		body = nil // strings always marshal
 	}
 	return Reply{Status: status, ContentType: jsonType, Body: body}
+}
+
+// instead says what to do where a part of MLflow is not understood, by how its methods begin.
+var instead = []struct{ method, advice string }{
+	{"logged-models", "logged models are not kept here: save the model to a file and log that with mlflow.log_artifact, and call autolog with log_models=False"},
+	{"registered-models", "MLflow's model registry is not kept here: VisuTility registers and promotes what a run logs with mlflow.log_artifact, as the policy says"},
+	{"model-versions", "MLflow's model registry is not kept here: VisuTility registers and promotes what a run logs with mlflow.log_artifact, as the policy says"},
+	{"traces", "traces are not kept here: call mlflow.tracing.disable, or send them elsewhere"},
+	{"runs/delete", "runs are not deleted: they are the record of what happened"},
+	{"runs/restore", "runs are not deleted: they are the record of what happened"},
+}
+
+// MLflowUnknown answers a call of a method that is not understood, named by its path below [MLflowPath].
+func MLflowUnknown(method string) Reply {
+	text := clip(method) + " is not understood here; docs/ingest.md lists what is"
+	for _, x := range instead {
+		if strings.HasPrefix(method, x.method) {
+			text = x.advice
+			break
+		}
+	}
+	return mlflowReply(http.StatusNotFound, "ENDPOINT_NOT_FOUND", text)
 }
 
 // recent remembers at most max values by key, forgetting the oldest by halves. Not safe for concurrent use.

@@ -158,6 +158,47 @@ func TestMLflowTrainingSeesItsRunOnly(t *testing.T) {
 	}
 }
 
+// What trials and folds score is not what the challenger scored.
+func TestMLflowTrainingNestsRuns(t *testing.T) {
+	c := &tracker{t: t, m: NewMLflow(newSource()), run: &TrackedRun{ID: "r1", Model: "churn", ArtifactURI: "file:///out/mlflow"}}
+	exp := c.must("runs/get", "run_id=r1", "run", "info", "experiment_id")
+	c.must("runs/log-metric", `{"run_id":"r1","key":"auc","value":0.9}`)
+	nested := `{"experiment_id":"` + exp + `","run_name":"fold 1","tags":[{"key":"mlflow.parentRunId","value":"r1"}]}`
+	id, info := c.must("runs/create", nested, "run", "info", "run_id"), c.must("runs/create", nested, "run", "info")
+	if id == "r1" || !strings.Contains(info, "fold 1") || !strings.Contains(info, "file:///out/mlflow-nested-") {
+		t.Error(info)
+	}
+	a, err := c.call("runs/log-batch", `{"run_id":"`+id+`","metrics":[{"key":"auc","value":0.1}]}`)
+	if err != nil || a.Logged != nil || a.Batch != nil {
+		t.Errorf("%v %+v", err, a)
+	}
+	for run, want := range map[string]string{"r1": "0.9", id: "0.1"} {
+		if got := c.must("runs/get", "run_id="+run, "run", "data", "metrics"); !strings.Contains(got, "value:"+want) {
+			t.Errorf("%s: %s", run, got)
+		}
+	}
+	if got := c.must("runs/search", `{"experiment_ids":["`+exp+`"]}`, "runs"); !strings.Contains(got, id) || !strings.Contains(got, "run_id:r1 ") {
+		t.Error(got)
+	}
+	for _, other := range []string{"r1-nested-../x", "r12", "r1-x", "r2-nested-a"} {
+		if _, err := c.call("runs/get", "run_id="+other); !errors.Is(err, visutility.ErrNotFound) {
+			t.Errorf("%s: %v", other, err)
+		}
+	}
+	c.m = NewMLflow(newSource()) // the server starts anew
+	c.must("runs/log-metric", `{"run_id":"`+id+`","key":"auc","value":0.2}`)
+}
+
+// The next attempt of a run has a directory of its own, and logged nothing yet.
+func TestMLflowTrainingTriesAgain(t *testing.T) {
+	c := &tracker{t: t, m: NewMLflow(newSource()), run: &TrackedRun{ID: "r1", Model: "churn", ArtifactURI: "file:///1/mlflow"}}
+	c.must("runs/log-parameter", `{"run_id":"r1","key":"depth","value":"6"}`)
+	c.run = &TrackedRun{ID: "r1", Model: "churn", ArtifactURI: "file:///2/mlflow"}
+	if got := c.must("runs/get", "run_id=r1", "run"); !strings.Contains(got, "file:///2/mlflow") || strings.Contains(got, "depth") {
+		t.Error(got)
+	}
+}
+
 func TestMLflowRefuses(t *testing.T) {
 	c := &tracker{t: t, m: NewMLflow(newSource())}
 	long := strings.Repeat("x", 200)
@@ -173,6 +214,7 @@ func TestMLflowRefuses(t *testing.T) {
 		`runs/log-metric {"run_id":"x","value":"high"}`:       ErrSyntax,
 		`runs/log-batch ` + strings.Repeat("[", 999):          ErrTooLarge,
 		`runs/search {"filter":"metrics.a > 1"}`:              visutility.ErrInvalid,
+		`runs/search {"order_by":["metrics.a DESC"]}`:         visutility.ErrInvalid,
 		"experiments/get experiment_id=none":                  visutility.ErrNotFound,
 		`runs/log-metric {"run_id":"x","timestamp":"soon"}`:   ErrSyntax,
 		`runs/update {"run_id":"` + runPrefix + `e30"}`:       visutility.ErrNotFound,

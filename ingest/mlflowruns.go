@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"cmp"
+	"crypto/rand"
 	"fmt"
 	"maps"
 	"math"
@@ -23,8 +24,7 @@ func (m *MLflow) createRun(c TrackingCall) (TrackingAnswer, error) {
 		return TrackingAnswer{}, err
 	}
 	if c.Run != nil {
-		// It has one run. A program that asks for another, nested one perhaps, logs in the same.
-		return m.withRun(c, c.Run.ID, func(*trackingRun) error { return nil })
+		return m.createTraining(c, in.RunName, int64(in.StartTime), in.Tags)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -42,6 +42,36 @@ func (m *MLflow) createRun(c TrackingCall) (TrackingAnswer, error) {
 	}
 	m.runs.put(r.id, r)
 	return TrackingAnswer{Reply: map[string]any{"run": r.describe()}}, nil
+}
+
+// parentTag is how MLflow's clients say that a run is nested in another.
+const parentTag = "mlflow.parentRunId"
+
+// createTraining gives a training program the run that it has: one that asks for another logs in the same. Only nested runs,
+// its trials and folds, are runs of their own, lest what they score be taken for what the challenger scored.
+func (m *MLflow) createTraining(c TrackingCall, name string, start int64, tags []keyValue) (TrackingAnswer, error) {
+	id := c.Run.ID
+	nested := slices.ContainsFunc(tags, func(t keyValue) bool { return t.Key == parentTag })
+	if nested {
+		id += nestedMark + rand.Text()[:10]
+	}
+	return m.withRun(c, id, func(r *trackingRun) error {
+		if nested {
+			r.name, r.start = name, start
+			r.tag(tags)
+		}
+		return nil
+	})
+}
+
+// nestedMark stands in the id of a nested run, after that of the training program's run. Where a run's artifacts are, it leads
+// those of nested ones away from them: none of those is the model.
+const nestedMark = "-nested-"
+
+// of tells whether a run is that of the training program, or nested in it, and where its artifacts are.
+func (t *TrackedRun) of(id string) (artifacts string, ok bool) {
+	nested, ok := strings.CutPrefix(id, t.ID)
+	return t.ArtifactURI + nested, ok && (nested == "" || strings.HasPrefix(nested, nestedMark) && !strings.ContainsAny(nested, "/."))
 }
 
 // identity is the model that a run's tags name, or else its experiment, with version and labels.
@@ -66,15 +96,19 @@ func (r *trackingRun) tag(tags []keyValue) {
 
 // run finds a run that the caller may see. The caller holds the lock.
 func (m *MLflow) run(c TrackingCall, id string) (*trackingRun, error) {
-	if c.Run != nil && id != c.Run.ID {
-		return nil, fmt.Errorf("run %q: %w: a training program sees its own run only", clip(id), visutility.ErrNotFound)
+	artifacts := noArtifacts
+	if c.Run != nil {
+		var ok bool
+		if artifacts, ok = c.Run.of(id); !ok {
+			return nil, fmt.Errorf("run %q: %w: a training program sees its own run only", clip(id), visutility.ErrNotFound)
+		}
 	}
-	if r, ok := m.runs.get(id); ok {
+	if r, ok := m.runs.get(id); ok && (c.Run == nil || r.artifacts == artifacts) { // another attempt begins anew
 		return r, nil
 	}
-	r := &trackingRun{id: id, status: "RUNNING", start: c.Now.UnixMilli(), artifacts: noArtifacts, tags: map[string]string{}}
+	r := &trackingRun{id: id, status: "RUNNING", start: c.Now.UnixMilli(), artifacts: artifacts, tags: map[string]string{}}
 	if c.Run != nil {
-		r.experiment, r.artifacts, r.name = experimentID(c.Run.Model), c.Run.ArtifactURI, c.Run.ID
+		r.experiment, r.name = experimentID(c.Run.Model), id
 	} else if from, ok := decodeRunID(id); ok { // made before the server started
 		r.experiment = experimentID(from.Model)
 		r.model, r.version = from.Model, from.Version
@@ -136,6 +170,7 @@ func (m *MLflow) searchRuns(c TrackingCall) (TrackingAnswer, error) {
 	var in struct {
 		ExperimentIDs []string `json:"experiment_ids"`
 		Filter        string   `json:"filter"`
+		OrderBy       []string `json:"order_by"`
 		MaxResults    looseInt `json:"max_results"`
 	}
 	if err := decodeCall(c, &in); err != nil {
@@ -144,13 +179,20 @@ func (m *MLflow) searchRuns(c TrackingCall) (TrackingAnswer, error) {
 	if in.Filter != "" {
 		return TrackingAnswer{}, visutility.Invalidf("filter", reasonUnsupported, "is not understood here; search without one")
 	}
-	most := min(max(int(in.MaxResults), 1), 1000)
+	if len(in.OrderBy) > 0 {
+		return TrackingAnswer{}, visutility.Invalidf("order_by", reasonUnsupported, "is not understood here; search without it and sort what comes")
+	}
+	most := min(max(cmp.Or(int(in.MaxResults), 1000), 1), 1000)
 	runs := []any{}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, id := range m.runs.keys() {
 		r, ok := m.runs.get(id)
-		if ok && slices.Contains(in.ExperimentIDs, r.experiment) && (c.Run == nil || c.Run.ID == id) && len(runs) < most {
+		mine := true
+		if c.Run != nil {
+			_, mine = c.Run.of(id)
+		}
+		if ok && mine && slices.Contains(in.ExperimentIDs, r.experiment) && len(runs) < most {
 			runs = append(runs, r.describe())
 		}
 	}
@@ -231,6 +273,9 @@ func (m *MLflow) log(c TrackingCall, run string, metrics []trackingMetric, param
 	r.param(params)
 	out := TrackingAnswer{Reply: struct{}{}}
 	r.newest(metrics)
+	if c.Run != nil && r.id != c.Run.ID {
+		return out, nil // of a nested run
+	}
 	if c.Run != nil {
 		for _, x := range metrics {
 			if v := float64(x.Value); !math.IsNaN(v) && !math.IsInf(v, 0) {

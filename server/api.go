@@ -17,6 +17,13 @@ import (
 // maxActionBody bounds the small bodies of actions, in bytes.
 const maxActionBody = 64 << 10
 
+// apiDescription is at the head of the OpenAPI document.
+const apiDescription = `Watches the quality of models in production and retrains the ones that need it.
+
+What other systems send is taken in too, in the forms of their own specifications, which are not repeated here: OpenTelemetry's OTLP at /v1/metrics
+and /v1/logs, and over gRPC; Prometheus remote write at /api/v1/write; Alertmanager's webhook at /api/v1/alertmanager; CloudEvents at
+/api/v1/cloudevents; MLflow's tracking protocol below /api/2.0/mlflow/.`
+
 // routes is the one table of everything that is served, with its description.
 func (s *server) routes() (*http.ServeMux, *huma.OpenAPI, error) {
 	mux := http.NewServeMux()
@@ -24,7 +31,7 @@ func (s *server) routes() (*http.ServeMux, *huma.OpenAPI, error) {
 	api := humago.New(mux, huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI:    "3.1.0",
-			Info:       &huma.Info{Title: "VisuTility", Version: s.Version, Description: "Watches the quality of models in production and retrains the ones that need it."},
+			Info:       &huma.Info{Title: "VisuTility", Version: s.Version, Description: apiDescription},
 			Components: &huma.Components{Schemas: registry, SecuritySchemes: map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}}},
 			Security:   []map[string][]string{{"token": {}}},
 		},

@@ -29,7 +29,7 @@ func (s *server) auth(mux *http.ServeMux, next http.Handler) http.Handler {
 			// The mux itself says which route the request would take, so that the two cannot disagree.
 			_, pattern := mux.Handler(r)
 			if who, ok := s.trainingOf(r, pattern); ok {
-				r = r.WithContext(context.WithValue(r.Context(), trainingKey{}, who))
+				*r = *r.WithContext(context.WithValue(r.Context(), trainingKey{}, who)) // in place: the layers outside read the route from it
 			} else if s.Token != "" && !openRoutes[pattern] {
 				unauthorized(w)
 				return

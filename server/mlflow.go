@@ -22,7 +22,17 @@ func (s *server) mlflowRoutes() []plainRoute {
 		e := &ingest.MLflowEndpoints[i]
 		routes = append(routes, plainRoute{e.Method, ingest.MLflowPath + e.Path, s.track(tracking, e), nil})
 	}
+	for _, root := range []string{ingest.MLflowPath, ingest.MLflowNewPath} {
+		for _, method := range []string{"GET", "POST", "PATCH", "DELETE"} {
+			routes = append(routes, plainRoute{method, root + "{method...}", trackUnknown, nil})
+		}
+	}
 	return routes
+}
+
+// trackUnknown answers what is not understood, in words that MLflow's clients show.
+func trackUnknown(w http.ResponseWriter, r *http.Request) {
+	sendReply(w, ingest.MLflowUnknown(r.PathValue("method")))
 }
 
 type trainingKey struct{}
@@ -35,7 +45,8 @@ type training struct{ run, token string }
 func (s *server) trainingOf(r *http.Request, pattern string) (training, bool) {
 	_, path, _ := strings.Cut(pattern, " ")
 	run, token, ok := strings.Cut(credentials(r), ":")
-	if !ok || !strings.HasPrefix(path, ingest.MLflowPath) || s.Engine.CheckToken(run, token) != nil {
+	ok = ok && (strings.HasPrefix(path, ingest.MLflowPath) || strings.HasPrefix(path, ingest.MLflowNewPath))
+	if !ok || s.Engine.CheckToken(run, token) != nil {
 		return training{}, false
 	}
 	return training{run, token}, true
@@ -116,8 +127,12 @@ func (s *server) failTracking(w http.ResponseWriter, r *http.Request, err error)
 		w.Header()[name] = values
 	}
 	text := p.Detail
-	for _, e := range p.Errors {
-		text += "; " + e.Location + ": " + e.Message
+	if len(p.Errors) > 0 { // whose details say no more than that there are some
+		var parts []string
+		for _, e := range p.Errors {
+			parts = append(parts, e.Location+": "+e.Message)
+		}
+		text = strings.Join(parts, "; ")
 	}
 	sendReply(w, ingest.MLflowError(p.Status, text))
 }

@@ -28,7 +28,7 @@ func TestMLflowMeasures(t *testing.T) {
 	if got := s.events(); len(got) != 1 || got[0].Model != "fraud" || got[0].Metric != "accuracy" || !got[0].Time.Equal(start) || !strings.HasPrefix(s.keys[0], "mlflow:") {
 		t.Errorf("%+v %q", got, s.keys)
 	}
-	if got := s.post(mlflow+"runs/log-metric", strings.Replace(metric, "accuracy", "", 1), 400); !strings.Contains(got, "INVALID_PARAMETER_VALUE") || !strings.Contains(got, "metrics[0].metric") {
+	if got := s.post(mlflow+"runs/log-metric", strings.Replace(metric, "accuracy", "", 1), 400); !strings.Contains(got, "INVALID_PARAMETER_VALUE") || !strings.Contains(got, "metrics[0].metric: ") {
 		t.Error(got)
 	}
 	if got := s.get(mlflow+"runs/get?run_id=none", 404); !strings.Contains(got, "RESOURCE_DOES_NOT_EXIST") {
@@ -54,7 +54,20 @@ func TestMLflowTrainingToken(t *testing.T) {
 	if got := s.get(mlflow+"runs/get?run_id=r0", 200, mine...); !strings.Contains(got, "file:///output") {
 		t.Error(got)
 	}
-	s.post(mlflow+"runs/log-batch", strings.Replace(log, "r0", "r1", 1), 404, mine...)
+	if got := s.post(mlflow+"runs/log-batch", strings.Replace(log, "r0", "r1", 1), 404, mine...); !strings.Contains(got, `"error_code":"RESOURCE_DOES_NOT_EXIST"`) {
+		t.Error(got)
+	}
+	if n := s.counter(`visutility_http_requests_total{code="404",route="POST /api/2.0/mlflow/runs/log-batch"}`); n != "1" {
+		t.Errorf("%q calls are counted", n)
+	}
+	for _, who := range [][]string{mine, nil} {
+		if got := s.post(mlflow+"logged-models", "{}", 404, who...); !strings.Contains(got, `"error_code":"ENDPOINT_NOT_FOUND"`) || !strings.Contains(got, "mlflow.log_artifact") {
+			t.Error(got)
+		}
+		if got := s.post("/api/3.0/mlflow/traces", "{}", 404, who...); !strings.Contains(got, `"error_code":"ENDPOINT_NOT_FOUND"`) || !strings.Contains(got, "traces") {
+			t.Error(got)
+		}
+	}
 	s.fault = visutility.ErrConflict
 	s.post(mlflow+"runs/log-batch", log, 409, mine...)
 	for _, bad := range []string{"Bearer r1:token of r0", "Bearer r0:", "Bearer token of r0", "Bearer :token of r0"} {

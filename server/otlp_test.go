@@ -63,6 +63,9 @@ func (s *site) measured() {
 	s.t.Helper()
 	got := map[string]visutility.Event{}
 	for _, e := range s.events() {
+		if e.Time.Equal(got[e.Metric].Time) {
+			s.t.Errorf("twice: %+v", e)
+		}
 		if e.Model != "fraud" || time.Since(e.Time) > patience {
 			s.t.Errorf("%+v", e)
 		}

@@ -37,6 +37,7 @@ type sender struct {
 var senders = []sender{
 	{mark: "jetstream.", run: natsSender, metric: "accuracy", value: 0.91},
 	{mark: "# prometheus.yml", run: prometheusSender, metric: "accuracy", value: 0.91},
+	{mark: "# otelcol.yaml", run: collectorSender, metric: "accuracy", value: 0.91},
 	{mark: "# alertmanager.yml", run: alertmanagerSender, metric: "FraudDrift", value: 1},
 	{mark: "/api/v1/predictions", run: shellSender, metric: "precision", value: 0.5, ingest: "predictions: {fraud: {window: 1s, mature_after: 1s}}"},
 	{mark: "serving.inference.response", run: shellSender, metric: "prediction", value: 0.91},
@@ -179,6 +180,61 @@ func runQuery(t *testing.T, text string) {
 	v.start()
 	defer v.kill()
 	v.await(sender{metric: "accuracy", value: 0.91})
+}
+
+// collectorSender has a Collector with that configuration take in a measurement while the server is down: it is delivered once it
+// is up again.
+func collectorSender(t *testing.T, v *victim, config string) {
+	addr := strings.TrimPrefix(v.base(), "http://")
+	v.kill()
+	gone, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gone.Close()
+	program := filepath.Join(t.TempDir(), "collector")
+	if out, err := exec.Command("go", "build", "-C", "../../server/testdata/collector", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	file, otlp := filepath.Join(t.TempDir(), "otelcol.yaml"), freePort(t)
+	write(t, file, strings.NewReplacer("localhost:4317", freePort(t), "localhost:4318", otlp).Replace(config))
+	t.Setenv("VISUTILITY_TOKEN", "any")
+	background(t, program, "--config="+file)
+	for end := time.Now().Add(patience); ; pause() {
+		resp, err := http.Post("http://"+otlp+"/v1/metrics", "application/json", strings.NewReader(`{"resourceMetrics": [{"scopeMetrics": [{
+			"metrics": [{"name": "accuracy", "gauge": {"dataPoints": [{"asDouble": 0.91, "attributes": [{"key": "model", "value": {"stringValue": "fraud"}}]}]}}]}]}]}`))
+		if err == nil {
+			resp.Body.Close()
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the Collector takes nothing: %v", err)
+		}
+	}
+	if err := gone.(*net.TCPListener).SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := gone.Accept() // the first attempt
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	gone.Close()
+	v.args = []string{"--listen", addr}
+	v.start()
+}
+
+// TestCollectorOverGRPC runs the Collector of docs/ingest.md over gRPC, with the server as it is shipped: the libraries of a
+// test know compressions that it might not.
+func TestCollectorOverGRPC(t *testing.T) {
+	for _, s := range snippets(t) {
+		if strings.HasPrefix(s.text, "# otelcol.yaml") {
+			s.text = strings.NewReplacer("otlp_http", "otlp_grpc", "retry_on_failure:", "tls: {insecure: true}\n    retry_on_failure:").Replace(s.text)
+			runSender(t, s)
+			return
+		}
+	}
+	t.Error("there is no Collector in the docs")
 }
 
 // alertmanagerSender has an Alertmanager with that configuration hear of an alert.

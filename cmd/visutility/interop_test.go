@@ -3,6 +3,7 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -28,16 +29,27 @@ func TestInteropSnippets(t *testing.T) {
 	}
 }
 
-// TestInteropTraining launches the training program of docs/ingest.md, which knows MLflow only.
+// TestInteropTraining launches training programs that know MLflow only: that of docs/ingest.md, and one that does
+// what such programs do.
 func TestInteropTraining(t *testing.T) {
+	for _, s := range snippets(t) {
+		if strings.HasPrefix(s.text, "# train.py") {
+			t.Run("docs", func(t *testing.T) { trainByMLflow(t, s.text) })
+		}
+	}
+	program, err := os.ReadFile("testdata/mlflow/train.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("habits", func(t *testing.T) { trainByMLflow(t, string(program)) })
+}
+
+// trainByMLflow launches a program whose challenger scores 0.94 and is a file with the words "the model".
+func trainByMLflow(t *testing.T, program string) {
 	v := &victim{t: t, dir: t.TempDir()}
 	policies := filepath.Join(v.dir, "policies")
 	mkdir(t, policies)
-	for _, s := range snippets(t) {
-		if strings.HasPrefix(s.text, "# train.py") {
-			write(t, filepath.Join(policies, "train.py"), s.text)
-		}
-	}
+	write(t, filepath.Join(policies, "train.py"), program)
 	write(t, filepath.Join(policies, "fraud.yaml"), `
 model: fraud
 retrain: {when: accuracy < 0.8}

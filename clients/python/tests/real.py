@@ -6,7 +6,7 @@ import json
 import subprocess
 import urllib.request
 from pathlib import Path
-from typing import Dict, Tuple
+from typing import Any, Dict, List, Tuple
 
 from waiting import PATIENCE, until
 
@@ -53,19 +53,23 @@ class RealServer:
             self._process.wait(PATIENCE)
             self._process = None
 
-    def samples(self, model: str, metric: str, token: str = "") -> Dict[str, Tuple[float, int]]:
-        """What the history holds: time to value and number of samples. Until the model is known, nothing."""
+    def history(self, model: str, metric: str, token: str = "") -> List[Dict[str, Any]]:
+        """The series of a metric. Until the model is known, none."""
         request = urllib.request.Request(f"{self.url}/api/v1/models/{model}/history?metric={metric}")
         if token:
             request.add_header("Authorization", "Bearer " + token)
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-                page = json.load(answer)
+                series: List[Dict[str, Any]] = json.load(answer)["series"]
+                return series
         except urllib.error.HTTPError as e:
             e.close()
             assert e.code == 404
-            return {}
-        return {p["time"]: (p["last"], p["count"]) for s in page["series"] for p in s["points"]}
+            return []
+
+    def samples(self, model: str, metric: str, token: str = "") -> Dict[str, Tuple[float, int]]:
+        """What the history holds: time to value and number of samples."""
+        return {p["time"]: (p["last"], p["count"]) for s in self.history(model, metric, token) for p in s["points"]}
 
     def counter(self, name: str) -> float:
         """A counter of /metrics."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Dict
 
 import pytest
 
@@ -98,6 +99,75 @@ def test_an_answer_that_is_lost_counts_nothing_twice(serve: Serve, restart: bool
         assert len({r.key for r in middle.requests}) == 1
     until(lambda: len(server.samples("fraud", "accuracy")) == 30, "all events")
     assert {count for _, count in server.samples("fraud", "accuracy").values()} == {10}
+
+
+@pytest.fixture
+def joining(serve: Serve, tmp_path: Path) -> RealServer:
+    """A server whose windows are short, and wait for their labels for much longer than it takes to log them."""
+    settings = tmp_path / "ingest.yaml"
+    settings.write_text("predictions: {fraud: {window: 2s, mature_after: 15s, min_samples: 5}, demand: {window: 2s, mature_after: 15s}}")
+    return serve("--ingest", str(settings))
+
+
+def window_of(at: float) -> str:
+    """The end of the window of a time, at which it is measured."""
+    return datetime.fromtimestamp((int(at) // 2 + 1) * 2, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def test_predictions_and_labels_become_measurements(joining: RealServer, caplog: pytest.LogCaptureFixture) -> None:
+    later = time.time()
+    earlier = datetime.fromtimestamp(later - 4, timezone(timedelta(hours=2)))
+    with Client(joining.url, batch_age=PATIENCE) as client:
+        for i in range(10):
+            id, fraud = f"ä {i}", i < 5
+            features: Dict[str, str | float | None] = {"amount": 10.0 * i, "country": "DE", "age": None, "iq": math.nan, "job": ""}
+            client.log_prediction("fraud", id, prediction=fraud, score=0.9 if fraud else 0.2, features=features, version="7", time=earlier, labels={"shop": "a"})
+            client.log_prediction("fraud", id + "!", score=0.5, features={**features, "country": "FR"}, version="7", time=later, labels={"shop": "a"})
+            client.log_prediction("demand", id, prediction=40 + i % 2, time=later)
+        client.log_prediction("fraud", "from the future", prediction=True, time=later + 200_000)
+        assert client.flush(PATIENCE)
+        for i in range(10):
+            client.log_label("fraud", f"ä {i}", label=i < 4)
+            client.log_label("demand", f"ä {i}", label=41.5)
+        client.log_label("fraud", "from the future", label=True, time=later + 200_000)
+        assert client.flush(PATIENCE)
+        assert (client.stats().accepted, client.stats().dropped) == (50, {"refused_future": 2})
+    assert len([r for r in caplog.records if "refused_future" in r.message]) == 1
+
+    first, second = window_of(earlier.timestamp()), window_of(later)
+    (series,) = until(lambda: joining.history("fraud", "accuracy"), "the accuracy of the mature window")
+    assert (series["version"], series["labels"]) == ("7", {"shop": "a"})
+    assert joining.samples("fraud", "accuracy") == {first: (0.9, 10)}
+    assert joining.samples("fraud", "recall") == {first: (1.0, 10)}
+    until(lambda: joining.samples("demand", "mae") == {second: (1.0, 10)}, "the error of the numbers")
+    # Of the countries, none was there before; of the amounts, all.
+    until(lambda: second in joining.samples("fraud", "drift.country"), "the drift")
+    assert joining.samples("fraud", "drift.country")[second][0] > 1
+    assert joining.samples("fraud", "drift.amount")[second][0] < 0.01
+    assert not joining.history("fraud", "drift.job") and not joining.history("fraud", "drift.iq")
+    until(lambda: joining.samples("fraud", "label_coverage") == {first: (1.0, 10), second: (0.0, 10)}, "the coverage")
+
+
+def test_predictions_and_labels_count_once_over_lost_answers_and_a_restart(joining: RealServer) -> None:
+    def hand_on(n: int, request: Request) -> Reply:
+        post = urllib.request.Request(joining.url + request.path, request.raw, {**request.headers})
+        with urllib.request.urlopen(post, timeout=PATIENCE) as answer:
+            assert answer.status == 200
+        if n == 0:
+            joining.kill()
+            joining.start()
+        return Reply(hang_up=n % 2 == 0)
+
+    began = time.time()
+    with Stub(hand_on) as middle, Client(middle.url, max_backoff=0.01) as client:
+        for i in range(40):
+            client.log_prediction("demand", str(i), prediction=i, time=began)
+        assert client.flush(PATIENCE)
+        for i in range(40):
+            client.log_label("demand", str(i), label=i + 2)
+        assert client.flush(PATIENCE)
+        assert client.stats().accepted == 80 and client.stats().retried >= 2
+    until(lambda: joining.samples("demand", "mae") == {window_of(began): (2.0, 40)}, "the error")
 
 
 def test_a_bad_token_keeps_the_events_until_the_file_has_the_right_one(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

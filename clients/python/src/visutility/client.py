@@ -130,12 +130,13 @@ class Client:
         features: Mapping[str, Scalar | None] | None = None,
         version: str | None = None,
         time: Time | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> None:
         """Logs one prediction, so that the server can measure it once its label is known.
 
         ``id`` is what :meth:`log_label` will name it by. ``prediction`` is the class or the number that was predicted, ``score`` the probability
-        or score behind it: at least one of the two. ``features`` are what it was predicted from, to watch for drift; those that
-        are None or NaN are missing values and left out. ``version`` and ``time`` as in :meth:`log`.
+        of the positive class, 0 to 1: at least one of the two. ``features`` are what it was predicted from, to watch for drift, at most 256;
+        those that are None, NaN or "" are missing values and left out. ``version``, ``time`` and ``labels`` as in :meth:`log`.
         """
         try:
             args = (
@@ -145,6 +146,7 @@ class Client:
                 None if score is None else take_number(score, "score"),
                 take_mapping(features, "features"),
                 version,
+                take_mapping(labels, "labels"),
             )
             self._put(encode_prediction, *args, now() if time is None else time)
         except Exception as e:

@@ -94,9 +94,6 @@ class Courier:
             except Exception as e:  # a subclass of str, say, with ideas of its own
                 self._box.fail("invalid", 1, f"an argument cannot be encoded: {type(e).__name__}")
                 continue
-            if len(line) > MOST_BODY:
-                self._box.fail("too_large", 1, f"an event of {len(line)} bytes is over {MOST_BODY}")
-                continue
             path = ROUTES[encode]
             if path not in open_parcels or sizes[path] + len(line) > MOST_BODY:
                 open_parcels[path], sizes[path] = Parcel(path, []), 0

@@ -20,6 +20,9 @@ PLAIN = frozenset((str, bool, int, float, type(None)))  # what nobody can change
 
 NAME_BYTES = 256  # of a model, metric, version, id, label
 MAX_LABELS = 16
+MAX_FEATURES = 256
+FEATURE_BYTES = 200  # of a feature's name
+MAX_NUMBER = 1e100  # of a prediction, label or feature
 MAX_COUNT = 2**63 - 1
 MILLIS_FROM = 1e11  # the server takes numbers from here on for milliseconds
 BIDI_CONTROL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -81,26 +84,27 @@ def encode_metric(model: Any, metric: Any, value: float, count: Any, version: An
     if version is not None:
         event["version"] = _text(version, "version")
     if labels:
-        if len(labels) > MAX_LABELS:
-            raise Fault("invalid", f"{len(labels)} labels are over {MAX_LABELS}")
-        event["labels"] = {_name(k, "a label's name"): _text(v, "a label") for k, v in labels.items()}
+        event["labels"] = _labels(labels)
     return _json(event)
 
 
-def encode_prediction(model: Any, id: Any, prediction: Scalar | None, score: float | None, features: Dict[Any, Any] | None, version: Any, time: Any) -> bytes:
-    """An event of POST /api/v1/predictions. Features that are None or NaN are missing values: they are left out."""
+def encode_prediction(
+    model: Any, id: Any, prediction: Scalar | None, score: float | None, features: Dict[Any, Any] | None, version: Any, labels: Dict[Any, Any] | None, time: Any
+) -> bytes:
+    """An event of POST /api/v1/predictions. Features that are None, NaN or "" are missing values: they are left out."""
     event: Dict[str, Any] = {"model": _model(model), "id": _name(id, "id"), "time": _seconds(time)}
     if prediction is None and score is None:
         raise Fault("invalid", "a prediction has neither prediction nor score")
     if prediction is not None:
         event["prediction"] = _outcome(prediction, "prediction")
     if score is not None:
-        event["score"] = _finite(score, "score")
+        event["score"] = _probability(score)
     if features is not None:
-        present = {_name(k, "a feature's name"): v for k, v in features.items() if v is not None and v == v}
-        event["features"] = {k: _outcome(v, "a feature") for k, v in present.items()}
+        event["features"] = _features(features)
     if version is not None:
         event["version"] = _text(version, "version")
+    if labels:
+        event["labels"] = _labels(labels)
     return _json(event)
 
 
@@ -135,14 +139,36 @@ def _finite(value: float, field: str) -> float:
     raise Fault("nan" if math.isnan(value) else "inf", f"{field} is {value}")
 
 
+def _probability(value: float) -> float:
+    if not 0 <= _finite(value, "score") <= 1:
+        raise Fault("invalid", "score is no probability from 0 to 1")
+    return value
+
+
 def _outcome(value: Scalar, field: str) -> Scalar:
     if isinstance(value, str):
-        return _text(value, field)
+        return _name(value, field)
     if isinstance(value, float):
-        return _finite(value, field)
-    if not -(2**63) <= value < 2**63:
+        if abs(_finite(value, field)) > MAX_NUMBER:
+            raise Fault("invalid", f"{field} is over {MAX_NUMBER}")
+    elif not -(2**63) <= value < 2**63:
         raise Fault("invalid", f"{field} is over 64 bits")
     return value
+
+
+def _features(features: Dict[Any, Any]) -> Dict[str, Scalar]:
+    present = {_name(k, "a feature's name"): _outcome(v, "a feature") for k, v in features.items() if v is not None and v == v and v != ""}
+    if len(present) > MAX_FEATURES:
+        raise Fault("invalid", f"{len(present)} features are over {MAX_FEATURES}; log those worth watching")
+    if any(len(k) > FEATURE_BYTES // 4 and len(k.encode("utf-8")) > FEATURE_BYTES for k in present):
+        raise Fault("invalid", f"a feature's name is over {FEATURE_BYTES} bytes")
+    return present
+
+
+def _labels(labels: Dict[Any, Any]) -> Dict[str, str]:
+    if len(labels) > MAX_LABELS:
+        raise Fault("invalid", f"{len(labels)} labels are over {MAX_LABELS}")
+    return {_name(k, "a label's name"): _text(v, "a label") for k, v in labels.items()}
 
 
 def _model(value: Any) -> str:

@@ -24,7 +24,7 @@ class Stats:
     ``invalid``        an argument of the wrong type, too long, no name, no metric …
     ``nan``, ``inf``   the value is not finite
     ``queue_full``     events come faster than they go, or the server is away for long
-    ``too_large``      one event over 1 MiB, or over what the server takes
+    ``too_large``      one event over what the server takes
     ``refused_…``      the server refused the event, with its word for why (``refused_future`` …)
     ``http_…``         an answer that sending again does not mend, such as ``http_404``
     ``expired``        perhaps accepted, perhaps not, and too old to ask again: see README
