@@ -89,6 +89,9 @@ func (s *server) readMessage(r *http.Request) (*ingest.Body, error) {
 	if size > limit {
 		return nil, fmt.Errorf("%w: %d bytes are over the limit of %d; send smaller batches", ingest.ErrTooLarge, size, limit)
 	}
+	if err := s.budget.Admit(size); err != nil {
+		return nil, err
+	}
 	whole := io.LimitedReader{R: r.Body, N: size}
 	body, err := ingest.ReadBody(&whole, encoding, limit, s.budget)
 	if err == nil && whole.N > 0 {
