@@ -137,6 +137,20 @@ func TestChiSquareKnowsChance(t *testing.T) {
 	}
 }
 
+// A column in which there is a word has categories only, wherever in the file the word is.
+func TestReferenceWithWordsAndNumbers(t *testing.T) {
+	read := func(text string) Reference {
+		r, err := ReadReference(strings.NewReader(text), 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	if late, early := read("size\n10\n20\nXL\n"), read("size\nXL\n10\n20\n"); late != early {
+		t.Error("the order of the lines makes another reference")
+	}
+}
+
 func TestBadReference(t *testing.T) {
 	rows := func(row string) string { return strings.Repeat(row+"\n", 600) }
 	for text, want := range map[string]string{

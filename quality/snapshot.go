@@ -140,7 +140,6 @@ func (j *Joiner) UnmarshalBinary(b []byte) error {
 		return err
 	}
 	j.rules, j.now, j.swept = s.Rules, s.Now, s.Swept
-	clear(j.given)
 	for i := range s.Models {
 		m := j.newModel(s.Models[i].Name)
 		if err := j.restore(m, &s.Models[i]); err != nil {
