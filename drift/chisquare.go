@@ -23,3 +23,7 @@ func ChiSquare(reference, current []float64) (Distance, error) {
 	}
 	return Distance{Value: sum, P: chiSquareAbove(sum, used-1)}, nil
 }
+
+// ChiSquareLimit is the statistic that two samples of one distribution exceed with
+// probability alpha, over that many bins that are not empty on both sides.
+func ChiSquareLimit(bins int, alpha float64) float64 { return chiSquareQuantile(alpha, bins-1) }

@@ -120,6 +120,20 @@ func TestPSIByHand(t *testing.T) {
 	}
 }
 
+// TestChiSquareLimitIsTheLevel: the limit for a p-value is the statistic that has it.
+func TestChiSquareLimitIsTheLevel(t *testing.T) {
+	d, err := drift.ChiSquare([]float64{10, 20, 30}, []float64{20, 20, 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := drift.ChiSquareLimit(3, d.P); math.Abs(got-d.Value) > 1e-6*d.Value {
+		t.Errorf("the limit for %v is %v, the statistic %v", d.P, got, d.Value)
+	}
+	if got := drift.ChiSquareLimit(2, 0.05); math.Abs(got-3.841459) > 1e-5 { // of every table
+		t.Errorf("the limit of two bins at 5 %% is %v", got)
+	}
+}
+
 // TestPSILimitIsTheLevel: the limit for a p-value is the index that has it.
 func TestPSILimitIsTheLevel(t *testing.T) {
 	for _, c := range [][2][]float64{{{30, 30, 40}, {25, 30, 20}}, {{100, 200, 300, 400}, {10, 12, 30, 61}}} {

@@ -43,6 +43,15 @@ func (b *Budget) Reserve(n int64) (release func(), err error) {
 	return func() { b.give(n) }, nil
 }
 
+// Admit fails with [ErrBusy] when a body of so many bytes could not be read now. It takes nothing: a sender who
+// announces much and sends little is to hold little.
+func (b *Budget) Admit(body int64) error {
+	if b != nil && b.used.Load()+weight*body > b.limit {
+		return ErrBusy
+	}
+	return nil
+}
+
 func (b *Budget) take(n int64) bool {
 	if b == nil {
 		return true

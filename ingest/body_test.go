@@ -118,6 +118,12 @@ func TestBudget(t *testing.T) {
 	if !errors.Is(err, ErrBusy) || !errors.Is(err, visutility.ErrOverloaded) {
 		t.Errorf("over budget: %v", err)
 	}
+	if err := budget.Admit(60_000); !errors.Is(err, ErrBusy) {
+		t.Errorf("announced over budget: %v", err)
+	}
+	if taken := budget.Used(); budget.Admit(1000) != nil || budget.Admit(-1) != nil || budget.Used() != taken {
+		t.Error("what there is room for, or is not announced, is to be read, and takes nothing yet")
+	}
 	first.Release()
 	second, err := ReadBody(bytes.NewReader(make([]byte, 60_000)), "", limit, budget)
 	if err != nil {

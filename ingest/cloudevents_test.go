@@ -75,7 +75,9 @@ func TestCloudEventsHaveKeys(t *testing.T) {
 	if one != key(binary(MetricType, "1", `{"model":"m","metric":"x","value":1}`)) {
 		t.Error("a repetition has another key")
 	}
-	for _, other := range []Request{binary(MetricType, "2", `{}`), binary("other", "1", `{}`)} {
+	elsewhere := binary(MetricType, "1", `{}`)
+	elsewhere.Header.Set("Ce-Source", "/elsewhere")
+	for _, other := range []Request{binary(MetricType, "2", `{}`), binary("other", "1", `{}`), elsewhere} {
 		if key(other) == one {
 			t.Error("another event has the same key")
 		}

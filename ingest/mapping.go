@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -79,8 +80,8 @@ type mappingFile struct {
 
 // ReadMapping reads a mapping from YAML. What the file does not say stays as in
 // [DefaultMapping]. It is strict: an unknown key, a bad glob or word is [visutility.ErrInvalid],
-// with line and source where there are any.
-func ReadMapping(name string, src []byte) (m Mapping, err error) {
+// with line and source where there are any. files are those that the mapping may name: what lies beside it.
+func ReadMapping(name string, src []byte, files fs.FS) (m Mapping, err error) {
 	if len(src) > maxMapping {
 		return Mapping{}, visutility.Invalidf(name, "too_long", "has %d bytes; %d are allowed", len(src), maxMapping)
 	}
@@ -126,7 +127,7 @@ func ReadMapping(name string, src []byte) (m Mapping, err error) {
 		say("model", "empty", "names no attribute; without one nothing could be taken in")
 	}
 	m.Metrics, bad = readMetricNames(name, f.Metrics, bad)
-	m.Predictions, bad = readPredictions(name, f.Predictions, bad)
+	m.Predictions, bad = readPredictions(name, f.Predictions, files, bad)
 	switch f.Others {
 	case "", "keep":
 	case "ignore":

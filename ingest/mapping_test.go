@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -23,7 +24,7 @@ without_model: ignore
 labels: [country, "team_*", service.name]
 drop_labels: [team_id]
 max_series: 5
-`))
+`), fstest.MapFS{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +46,7 @@ max_series: 5
 	if diff := cmp.Diff(identity{"fraud", "7", map[string]string{"country": "DE", "team_a": "x", "service.name": "scorer"}}, id, cmp.AllowUnexported(identity{})); diff != "" {
 		t.Error(diff)
 	}
-	if m, err := ReadMapping("ingest.yaml", []byte("# nothing\n")); err != nil || !cmp.Equal(m, DefaultMapping()) {
+	if m, err := ReadMapping("ingest.yaml", []byte("# nothing\n"), fstest.MapFS{}); err != nil || !cmp.Equal(m, DefaultMapping()) {
 		t.Errorf("an empty file: %+v, %v", m, err)
 	}
 }
@@ -71,7 +72,7 @@ func TestReadMappingRefuses(t *testing.T) {
 		"model: [a]\n---\nversion: [b]":     "second document",
 		"model: [a]\n---\nversion: [[[[]]]": "ingest.yaml",
 	} {
-		_, err := ReadMapping("ingest.yaml", []byte(src))
+		_, err := ReadMapping("ingest.yaml", []byte(src), fstest.MapFS{})
 		if !errors.Is(err, visutility.ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.40q: %v, want %q", src, err, want)
 		}
@@ -81,7 +82,7 @@ func TestReadMappingRefuses(t *testing.T) {
 func FuzzReadMapping(f *testing.F) {
 	f.Add([]byte("model: [a]\nmetrics: {\"a*\": b}\n"))
 	f.Fuzz(func(t *testing.T, src []byte) {
-		if _, err := ReadMapping("f", src); err != nil && !errors.Is(err, visutility.ErrInvalid) {
+		if _, err := ReadMapping("f", src, fstest.MapFS{}); err != nil && !errors.Is(err, visutility.ErrInvalid) {
 			t.Fatal(err)
 		}
 	})

@@ -18,11 +18,16 @@ func TestReadNATS(t *testing.T) {
 	if diff := cmp.Diff(want, events); err != nil || diff != "" || key != "nats:a" {
 		t.Errorf("%q %v %s", key, err, diff)
 	}
+	const longest = visutility.MaxNameBytes - len("nats:")
+	if key, _, err := ReadNATS(NATSMessage{Header: map[string][]string{"Nats-Msg-Id": {strings.Repeat("x", longest)}}, Data: body, At: now}); err != nil || len(key) != visutility.MaxNameBytes {
+		t.Errorf("the longest id: %q %v", key, err)
+	}
 	for _, bad := range []NATSMessage{
 		{Data: []byte("{")}, {}, {Data: body, Header: map[string][]string{"Content-Type": {"text/csv"}}},
 		{Data: body, Header: map[string][]string{"Content-Type": {"application/x-ndjson"}}},
-		{Data: body, Header: map[string][]string{"Nats-Msg-Id": {strings.Repeat("x", 256)}}},
+		{Data: body, Header: map[string][]string{"Nats-Msg-Id": {strings.Repeat("x", longest+1)}}},
 	} {
+		bad.At = now
 		if _, events, err := ReadNATS(bad); !errors.Is(err, visutility.ErrInvalid) || events != nil {
 			t.Errorf("%+v: %v %v", bad, events, err)
 		}

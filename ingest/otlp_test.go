@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -187,6 +188,36 @@ func TestOTLPRunningTotals(t *testing.T) {
 	} {
 		if diff := cmp.Diff(step.want, at(step.sum, step.count, step.start, step.at)); diff != "" {
 			t.Errorf("step %d: %s", i, diff)
+		}
+	}
+}
+
+// More may be refused than are named; a total that may fall is a value like a gauge's.
+func TestOTLPPartialSuccessCountsAll(t *testing.T) {
+	m := metricsOf(func(ms pmetric.MetricSlice) {
+		gauge(ms, "accuracy", slices.Repeat([]float64{math.NaN()}, MaxFaults+5)...)
+		sum := ms.AppendEmpty()
+		sum.SetName("queue")
+		sum.SetEmptySum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+		p := sum.Sum().DataPoints().AppendEmpty()
+		p.SetDoubleValue(12)
+		stamp(p, now.Add(-time.Hour), now)
+	})
+	b := ReadMetrics(newSource(), m, now)
+	if n := MetricsAnswer(b).PartialSuccess().RejectedDataPoints(); n != MaxFaults+5 {
+		t.Errorf("%d are told to be rejected", n)
+	}
+	if len(b.Events) != 1 || b.Events[0].Value != 12 {
+		t.Errorf("%+v %v", b.Events, b.Ignored)
+	}
+}
+
+// Senders by OTLP go by the code, too: UNAVAILABLE is tried again.
+func TestOTLPRefusalsHaveCodes(t *testing.T) {
+	for status, want := range map[int]string{429: `"code":8`, 503: `"code":14`, 408: `"code":14`, 500: `"code":13`, 400: `"code":3`} {
+		a := refuseOTLP(Request{Header: map[string][]string{"Content-Type": {jsonType}}}, status, "no")
+		if text := strings.ReplaceAll(string(a.Body), " ", ""); a.Status != status || !strings.Contains(text, want) {
+			t.Errorf("%d: %d %s", status, a.Status, text)
 		}
 	}
 }

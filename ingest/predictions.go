@@ -1,7 +1,9 @@
 package ingest
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"time"
 
@@ -21,10 +23,11 @@ type predictionSettings struct {
 	Drift       string `yaml:"drift"`
 	MinSamples  int    `yaml:"min_samples"`
 	MaxPending  int    `yaml:"max_pending"`
+	Reference   string `yaml:"reference"`
 }
 
 // readPredictions reads the settings of models by glob. The first that matches counts, so the order is kept.
-func readPredictions(name string, items yaml.MapSlice, bad []visutility.FieldError) (quality.Rules, []visutility.FieldError) {
+func readPredictions(name string, items yaml.MapSlice, files fs.FS, bad []visutility.FieldError) (quality.Rules, []visutility.FieldError) {
 	var rules quality.Rules
 	if len(items) > maxRules {
 		return nil, append(bad, visutility.FieldError{Field: name + ": predictions", Reason: "too_many", Message: fmt.Sprintf("has %d entries; %d are allowed", len(items), maxRules)})
@@ -75,9 +78,9 @@ func readPredictions(name string, items yaml.MapSlice, bad []visutility.FieldErr
 			say(".task", "unknown", "is %q; write classification or regression, or nothing to go by the answers", clip(s.Task))
 		}
 		switch r.Distance = quality.Distance(s.Drift); r.Distance {
-		case "", quality.PSI, quality.JensenShannon:
+		case "", quality.PSI, quality.JensenShannon, quality.ChiSquare:
 		default:
-			say(".drift", "unknown", "is %q; write psi or jensen_shannon", clip(s.Drift))
+			say(".drift", "unknown", "is %q; write psi, jensen_shannon or chi_square", clip(s.Drift))
 		}
 		if r.MinSamples = s.MinSamples; s.MinSamples < 0 {
 			say(".min_samples", "range", "is %d; write how many samples drift needs", s.MinSamples)
@@ -85,7 +88,41 @@ func readPredictions(name string, items yaml.MapSlice, bad []visutility.FieldErr
 		if r.MaxPending = s.MaxPending; s.MaxPending < 0 {
 			say(".max_pending", "range", "is %d; write how many predictions may wait for their labels", s.MaxPending)
 		}
+		if s.Reference != "" {
+			var faults []visutility.FieldError
+			r.Reference, faults = readReference(files, s.Reference, s.MinSamples)
+			for _, f := range faults {
+				say(".reference", f.Reason, "%s", f.Message)
+			}
+		}
 		rules = append(rules, r)
 	}
 	return rules, bad
+}
+
+// readReference reads a file of data that models are held against.
+func readReference(files fs.FS, name string, minSamples int) (quality.Reference, []visutility.FieldError) {
+	fault := func(reason, format string, args ...any) []visutility.FieldError {
+		return []visutility.FieldError{{Reason: reason, Message: fmt.Sprintf(format, args...)}}
+	}
+	if !fs.ValidPath(name) {
+		return "", fault("syntax", "is %q; write the name of a CSV file that lies beside this file or below, such as data/train.csv", clip(name))
+	}
+	f, err := files.Open(name)
+	if err != nil {
+		return "", fault("unreadable", "%v", err)
+	}
+	defer f.Close()
+	r, err := quality.ReadReference(f, minSamples)
+	if bad, ok := errors.AsType[*visutility.InvalidError](err); ok {
+		var faults []visutility.FieldError
+		for _, x := range bad.Fields {
+			faults = append(faults, fault(x.Reason, "%s: %s: %s", name, x.Field, x.Message)...)
+		}
+		return "", faults
+	}
+	if err != nil {
+		return "", fault("unreadable", "%s: %v", name, err)
+	}
+	return r, nil
 }

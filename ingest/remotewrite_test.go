@@ -185,6 +185,7 @@ func TestRemoteWriteHistograms(t *testing.T) {
 		{count: 110, sum: 57, after: time.Second, ignored: "nothing_new"}, // sent again
 		{count: 105, sum: 50, after: 0, ignored: "nothing_new"},           // late
 		{count: 5, sum: 1, after: 2 * time.Second, value: 0.2, n: 5},      // started anew
+		{sum: math.Float64frombits(value.StaleNaN), after: 3 * time.Second, ignored: "stale"},
 	} {
 		req := at(step.count, step.sum, step.after)
 		if step.publishFailed {
@@ -192,6 +193,9 @@ func TestRemoteWriteHistograms(t *testing.T) {
 			continue
 		}
 		b := both(t, req, one, two)
+		if a := RemoteWrite.Answer(Request{}, b); a.Status != 204 || a.Header["X-Prometheus-Remote-Write-Histograms-Written"] != "1" || a.Header["X-Prometheus-Remote-Write-Samples-Written"] != "0" {
+			t.Errorf("%+v: %+v", step, a)
+		}
 		if step.ignored != "" {
 			if len(b.Events) != 0 || b.Ignored[step.ignored] != 1 {
 				t.Errorf("%+v: %+v %v", step, b.Events, b.Ignored)
@@ -201,9 +205,62 @@ func TestRemoteWriteHistograms(t *testing.T) {
 		if len(b.Events) != 1 || math.Abs(b.Events[0].Value-step.value) > 1e-9 || b.Events[0].Count != step.n {
 			t.Errorf("%+v: %+v %v", step, b.Events, b.Ignored)
 		}
-		if a := RemoteWrite.Answer(Request{}, b); a.Status != 204 || a.Header["X-Prometheus-Remote-Write-Histograms-Written"] != "1" {
-			t.Errorf("%+v", a)
+	}
+}
+
+// Version 2.0 tells when a total began: what began after we did counts from its first point on, and so does what began anew, however
+// far it is by then.
+func TestRemoteWriteHistogramsThatBegin(t *testing.T) {
+	s := newSource()
+	for i, step := range []struct {
+		begun     time.Duration
+		count     float64
+		sum, mean float64
+		n         uint64
+	}{
+		{time.Second, 2.6, 3, 1, 3}, // counts may be fractions
+		{time.Second, 6.6, 11, 2, 4},
+		{time.Minute, 20, 60, 3, 20},
+	} {
+		table := writev2.NewSymbolTable()
+		ts := writev2.TimeSeries{Histograms: []writev2.Histogram{{
+			Count: &writev2.Histogram_CountFloat{CountFloat: step.count}, Sum: step.sum,
+			StartTimestamp: now.Add(step.begun).UnixMilli(), Timestamp: now.Add(time.Duration(i+1) * 2 * time.Minute).UnixMilli(),
+		}}}
+		for _, l := range []string{"__name__", "error", "model", "m"} {
+			ts.LabelsRefs = append(ts.LabelsRefs, table.Symbolize(l))
 		}
+		b := mustRead(t, &RemoteWrite, s, typeV2, marshal(t, &writev2.Request{Symbols: table.Symbols(), Timeseries: []writev2.TimeSeries{ts}}))
+		b.Done()
+		if len(b.Events) != 1 || b.Events[0].Value != step.mean || b.Events[0].Count != step.n {
+			t.Errorf("%+v: %+v %v", step, b.Events, b.Ignored)
+		}
+	}
+}
+
+// Of two bodies that are under way at once, the later point is what goes on, whichever is on disk first.
+func TestRemoteWriteHistogramsOutOfOrder(t *testing.T) {
+	s := newSource()
+	point := func(count uint64, after time.Duration) *Batch {
+		return mustRead(t, &RemoteWrite, s, typeV1, marshal(t, &prompb.WriteRequest{Timeseries: []prompb.TimeSeries{{Labels: labelsV1("__name__", "error", "model", "m"), Histograms: []prompb.Histogram{
+			{Count: &prompb.Histogram_CountInt{CountInt: count}, Sum: float64(count), Timestamp: now.Add(after).UnixMilli()}}}}}))
+	}
+	point(10, 0).Done()
+	earlier, later := point(20, time.Second), point(30, 2*time.Second)
+	later.Done()
+	earlier.Done()
+	if b := point(35, 3*time.Second); len(b.Events) != 1 || b.Events[0].Count != 5 {
+		t.Errorf("%+v %v", b.Events, b.Ignored)
+	}
+}
+
+// What is empty says nothing: neither which model, nor which segment.
+func TestEmptyLabelsAreNone(t *testing.T) {
+	b := both(t, &prompb.WriteRequest{Timeseries: []prompb.TimeSeries{{
+		Labels:  labelsV1("__name__", "auc", "country", "", "ml_model_name", "", "model", "fraud"),
+		Samples: []prompb.Sample{{Value: 1, Timestamp: now.UnixMilli()}}}}}, newSource(), newSource())
+	if len(b.Events) != 1 || b.Events[0].Model != "fraud" || len(b.Events[0].Labels) != 0 {
+		t.Errorf("%+v", b.Events)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -121,8 +122,27 @@ func FuzzSamples(f *testing.F) {
 	})
 }
 
+// A reference is read from a file beside the mapping; what is wrong in it is told by line and column.
+func TestReferenceOfPredictions(t *testing.T) {
+	files := fstest.MapFS{"data/train.csv": {Data: []byte("amount,country\n" + strings.Repeat("1,DE\n2,FR\n", 20))}, "bad.csv": {Data: []byte("amount\n1\nNaN\n")}}
+	read := func(src string) (ingest.Mapping, error) {
+		return ingest.ReadMapping("ingest.yaml", []byte("predictions: {a: {"+src+", min_samples: 30}}"), files)
+	}
+	m, err := read("reference: data/train.csv, drift: chi_square")
+	if s := m.Predictions.For("a"); err != nil || s.Reference == "" || s.Distance != "chi_square" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	again, err := read("reference: data/train.csv")
+	if err != nil || again.Predictions.For("a").Reference != m.Predictions.For("a").Reference {
+		t.Errorf("the same file makes another reference: %v", err)
+	}
+	if _, err := read("reference: bad.csv"); err == nil || !strings.Contains(err.Error(), `predictions.a.reference: bad.csv: line 3, column "amount": is "NaN"; leave the cell empty`) {
+		t.Error(err)
+	}
+}
+
 func TestSettingsOfPredictions(t *testing.T) {
-	m, err := ingest.ReadMapping("ingest.yaml", []byte("predictions:\n  fraud: {window: 1d, mature_after: 30d, positive: true, drift: jensen_shannon, min_samples: 50}\n  \"*\": {mature_after: learned, task: regression}\n"))
+	m, err := ingest.ReadMapping("ingest.yaml", []byte("predictions:\n  fraud: {window: 1d, mature_after: 30d, positive: true, drift: jensen_shannon, min_samples: 50}\n  \"*\": {mature_after: learned, task: regression}\n"), fstest.MapFS{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,18 +153,21 @@ func TestSettingsOfPredictions(t *testing.T) {
 		t.Errorf("the settings of price are %+v", s)
 	}
 	for src, want := range map[string]string{
-		"predictions: {a: {window: 1y}}":         `predictions.a.window: is "1y"; write a duration from 1s to 2w`,
-		"predictions: {a: {mature_after: soon}}": `predictions.a.mature_after: is "soon"`,
-		"predictions: {a: {drift: ks}}":          `predictions.a.drift: is "ks"; write psi or jensen_shannon`,
-		"predictions: {a: {task: ranking}}":      `predictions.a.task: is "ranking"`,
-		"predictions: {a: {windows: 1h}}":        `predictions.a`,
-		"predictions: {a: {positive: [x]}}":      `predictions.a.positive`,
-		"predictions: {\"[\": {window: 1h}}":     `predictions.[: is not a pattern`,
-		"predictions: {a: {min_samples: -1}}":    `predictions.a.min_samples: is -1`,
-		"predictions: {a: {max_pending: -1}}":    `predictions.a.max_pending: is -1`,
-		"predictions: [a]":                       `ingest.yaml`,
+		"predictions: {a: {window: 1y}}":            `predictions.a.window: is "1y"; write a duration from 1s to 2w`,
+		"predictions: {a: {mature_after: soon}}":    `predictions.a.mature_after: is "soon"`,
+		"predictions: {a: {drift: ks}}":             `predictions.a.drift: is "ks"; write psi, jensen_shannon or chi_square`,
+		"predictions: {a: {task: ranking}}":         `predictions.a.task: is "ranking"`,
+		"predictions: {a: {windows: 1h}}":           `predictions.a`,
+		"predictions: {a: {positive: [x]}}":         `predictions.a.positive`,
+		"predictions: {\"[\": {window: 1h}}":        `predictions.[: is not a pattern`,
+		"predictions: {a: {min_samples: -1}}":       `predictions.a.min_samples: is -1`,
+		"predictions: {a: {max_pending: -1}}":       `predictions.a.max_pending: is -1`,
+		"predictions: [a]":                          `ingest.yaml`,
+		"predictions: {a: {reference: ../x.csv}}":   `predictions.a.reference: is "../x.csv"; write the name of a CSV file that lies beside`,
+		"predictions: {a: {reference: /etc/hosts}}": `predictions.a.reference: is "/etc/hosts"`,
+		"predictions: {a: {reference: none.csv}}":   `predictions.a.reference: open none.csv: file does not exist`,
 	} {
-		if _, err := ingest.ReadMapping("ingest.yaml", []byte(src)); err == nil || !strings.Contains(err.Error(), want) || !errors.Is(err, visutility.ErrInvalid) {
+		if _, err := ingest.ReadMapping("ingest.yaml", []byte(src), fstest.MapFS{}); err == nil || !strings.Contains(err.Error(), want) || !errors.Is(err, visutility.ErrInvalid) {
 			t.Errorf("%s: %v; want %q", src, err, want)
 		}
 	}

@@ -19,7 +19,7 @@
 //	prediction_drift probability_drift    that of what is predicted, and of the scores
 //	drift_score                           the greatest of these
 //
-// The reference is the first mature window of a version that has enough samples.
+// The reference is data that were given ([Settings.Reference]), or else the first mature window of a version that has enough samples.
 //
 // # One way through
 //

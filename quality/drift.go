@@ -89,6 +89,8 @@ type standard struct {
 	Edges      []float64
 	Numbers    []float64 // one more than edges: the last are those above
 	Categories map[string]float64
+	// Either tells that numbers and categories are the same values: what they are held against says what they are.
+	Either bool
 }
 
 // reference is that of a cohort, made if need be.
@@ -108,7 +110,7 @@ func (m *model) reference(s series) *reference {
 	return r
 }
 
-// drifts holds every column against the reference; those that have none become it.
+// drifts holds every column against the reference that was given, or else that of the version; those that have none become it.
 func (c *cohort) drifts(m *model) []measured {
 	r := m.reference(c.series)
 	r.Seen = c.window.end
@@ -119,7 +121,7 @@ func (c *cohort) drifts(m *model) []measured {
 		if x.count() < float64(m.settings.MinSamples) {
 			continue
 		}
-		ref := r.Columns[name]
+		ref := cmp.Or(m.given[name], r.Columns[name])
 		if ref == nil {
 			r.Columns[name] = x.standard()
 			continue
@@ -182,27 +184,73 @@ func (c *column) bins() []bin {
 
 // distance is how far a column is from the reference; NaN when it cannot be told.
 func (s *standard) distance(c *column, by Distance) float64 {
-	was, is := slices.Clone(s.Numbers), make([]float64, len(s.Numbers))
-	for _, b := range c.bins() {
-		is[sort.SearchFloat64s(s.Edges, b.value)] += b.count
-	}
-	names := maps.Clone(s.Categories)
-	if names == nil {
-		names = map[string]float64{}
-	}
-	maps.Copy(names, c.Categories)
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		was, is = append(was, s.Categories[name]), append(is, c.Categories[name])
-	}
+	was, is := s.bins(c)
 	measure := drift.PSI
-	if by == JensenShannon {
+	switch by {
+	case JensenShannon:
 		measure = drift.JensenShannon
+	case ChiSquare:
+		if was, is = pool(was, is); len(was) < 2 {
+			return 0
+		}
+		measure = drift.ChiSquare
 	}
 	d, err := measure(was, is)
 	if err != nil {
 		return math.NaN()
 	}
+	if by == ChiSquare {
+		return d.Value / drift.ChiSquareLimit(len(was), chance)
+	}
 	return d.Value
+}
+
+// bins are the counts of the reference and of a column, over the same bins.
+func (s *standard) bins(c *column) (was, is []float64) {
+	was, is = make([]float64, len(s.Numbers)), make([]float64, len(s.Numbers))
+	if !s.Either || c.Numbers != nil {
+		copy(was, s.Numbers)
+	}
+	for _, b := range c.bins() {
+		is[sort.SearchFloat64s(s.Edges, b.value)] += b.count
+	}
+	names := map[string]float64{}
+	if !s.Either || c.Numbers == nil {
+		maps.Copy(names, s.Categories)
+	}
+	categories := maps.Clone(names)
+	maps.Copy(names, c.Categories)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		was, is = append(was, categories[name]), append(is, c.Categories[name])
+	}
+	return was, is
+}
+
+// The statistic of a chi-square test is held against what chance alone exceeds so often. Bins in which fewer than
+// some are expected are counted as one, where its distribution would not hold.
+const (
+	chance = 0.001
+	some   = 5
+)
+
+// pool joins the bins with too few for a chi-square test, and drops those with none.
+func pool(was, is []float64) (pooledWas, pooledIs []float64) {
+	var n, m float64
+	for i := range was {
+		n, m = n+was[i], m+is[i]
+	}
+	var restWas, restIs float64
+	for i := range was {
+		if all := was[i] + is[i]; all*min(n, m) < some*(n+m) {
+			restWas, restIs = restWas+was[i], restIs+is[i]
+		} else {
+			pooledWas, pooledIs = append(pooledWas, was[i]), append(pooledIs, is[i])
+		}
+	}
+	if restWas+restIs > 0 {
+		pooledWas, pooledIs = append(pooledWas, restWas), append(pooledIs, restIs)
+	}
+	return pooledWas, pooledIs
 }
 
 func millisTime(ms int64) time.Time { return time.UnixMilli(ms).UTC() }

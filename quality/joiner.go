@@ -89,6 +89,7 @@ type Joiner struct {
 	now     int64 // of the log, in Unix milliseconds
 	swept   int64 // when windows were last looked at
 	models  map[string]*model
+	given   map[Reference]map[string]*standard // of the rules
 	pending int
 	early   int
 	columns int
@@ -97,7 +98,7 @@ type Joiner struct {
 
 // NewJoiner returns a joiner that has seen nothing.
 func NewJoiner(rules Rules, limits Limits) *Joiner {
-	return &Joiner{rules: rules, limits: limits.withDefaults(), models: map[string]*model{}, counts: Counts{Dropped: map[string]uint64{}}}
+	return &Joiner{rules: rules, limits: limits.withDefaults(), models: map[string]*model{}, given: map[Reference]map[string]*standard{}, counts: Counts{Dropped: map[string]uint64{}}}
 }
 
 // Adopt goes on with other rules and reports whether they differ. Windows that are open keep their length.
@@ -106,8 +107,9 @@ func (j *Joiner) Adopt(rules Rules) bool {
 		return false
 	}
 	j.rules = rules
-	for name, m := range j.models {
-		m.settings = rules.For(name)
+	clear(j.given)
+	for _, m := range j.models {
+		j.configure(m)
 	}
 	return true
 }
@@ -171,7 +173,7 @@ func (j *Joiner) drop(reason string, n int) { j.counts.Dropped[reason] += uint64
 func (j *Joiner) model(name string) *model {
 	m := j.models[name]
 	if m == nil && len(j.models) < j.limits.Models {
-		m = newModel(name, j.rules.For(name))
+		m = j.newModel(name)
 		j.models[name] = m
 	}
 	if m != nil {

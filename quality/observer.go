@@ -94,6 +94,9 @@ func NewObserver(o Options) (*Observer, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if err := o.Rules.check(); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(o.Dir, 0o750); err != nil {
 		return nil, fmt.Errorf("make the directory of joined predictions: %w", err)
 	}

@@ -27,10 +27,12 @@ const (
 // A Distance is how drift is measured.
 type Distance string
 
-// The distances, see package drift.
+// The distances, see package drift. ChiSquare is the statistic of the test, in units of what chance alone exceeds one time in
+// a thousand: it grows with the number of samples, so that over 1 there is a difference, however small.
 const (
 	PSI           Distance = "psi"
 	JensenShannon Distance = "jensen_shannon"
+	ChiSquare     Distance = "chi_square"
 )
 
 // Settings say how a model is measured. The zero value is useful.
@@ -48,6 +50,9 @@ type Settings struct {
 	Task Task
 	// Distance is that of drift. Defaults to PSI.
 	Distance Distance
+	// Reference is what features, answers and scores are held against. Those that it has not are held against the
+	// first window of their version. Defaults to none.
+	Reference Reference
 	// MinSamples are needed, in the reference and in the window, to tell drift: with fewer, chance
 	// alone looks like drift. Defaults to 500.
 	MinSamples int
@@ -79,6 +84,16 @@ func (r Rules) For(model string) Settings {
 		}
 	}
 	return Settings{}.withDefaults()
+}
+
+// check reports a reference that cannot be read.
+func (r Rules) check() error {
+	for i := range r {
+		if _, err := r[i].Reference.standards(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // matches is path.Match on names, in which a slash is a letter like any other.

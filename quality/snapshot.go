@@ -136,9 +136,12 @@ func (j *Joiner) UnmarshalBinary(b []byte) error {
 	if s.Layout != snapshotLayout {
 		return fmt.Errorf("%w: the snapshot of the joiner has layout %d; this release knows %d", visutility.ErrInvalid, s.Layout, snapshotLayout)
 	}
+	if err := s.Rules.check(); err != nil {
+		return err
+	}
 	j.rules, j.now, j.swept = s.Rules, s.Now, s.Swept
 	for i := range s.Models {
-		m := newModel(s.Models[i].Name, j.rules.For(s.Models[i].Name))
+		m := j.newModel(s.Models[i].Name)
 		if err := j.restore(m, &s.Models[i]); err != nil {
 			return err
 		}

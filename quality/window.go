@@ -39,10 +39,25 @@ type model struct {
 	since    int64      // when the first prediction arrived
 	seen     int64
 	refs     map[series]*reference
+	given    map[string]*standard // of the settings, by metric
 }
 
-func newModel(name string, s Settings) *model {
-	return &model{name: name, settings: s, ids: map[[16]byte]entry{}, early: map[[16]byte]early{}, arrival: newSketch(), refs: map[series]*reference{}}
+// newModel returns a model that nothing is known of.
+func (j *Joiner) newModel(name string) *model {
+	m := &model{name: name, ids: map[[16]byte]entry{}, early: map[[16]byte]early{}, arrival: newSketch(), refs: map[series]*reference{}}
+	j.configure(m)
+	return m
+}
+
+// configure gives a model the settings that the rules have for it. Models share what they are held against.
+func (j *Joiner) configure(m *model) {
+	m.settings = j.rules.For(m.name)
+	given, known := j.given[m.settings.Reference]
+	if !known {
+		given, _ = m.settings.Reference.standards() // whoever brings rules checks them
+		j.given[m.settings.Reference] = given
+	}
+	m.given = given
 }
 
 // A span is a window's time, in Unix milliseconds, without its end.

@@ -26,7 +26,7 @@ import (
 )
 
 // live serves an engine of its own over HTTP.
-func live(b *testing.B) (*engine.Engine, string) {
+func live(b testing.TB, change ...func(*server.Options)) (*engine.Engine, string) {
 	b.Helper()
 	p, err := policy.Parse("all.yaml", []byte("models: ['*']\nretrain: {when: accuracy < 0.5, for: 1000h}\ntrain: {trainer: none}\n"))
 	if err != nil {
@@ -40,11 +40,17 @@ func live(b *testing.B) (*engine.Engine, string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()
-	h, err := server.New(server.Options{Engine: e, Store: e.Store(), History: e.History(), Logger: log})
+	o := server.Options{Engine: e, Store: e.Store(), History: e.History(), Logger: log}
+	for _, c := range change {
+		c(&o)
+	}
+	h, err := server.New(o)
 	if err != nil {
 		b.Fatal(err)
 	}
-	s := httptest.NewServer(h)
+	s := httptest.NewUnstartedServer(h)
+	s.Config = server.HTTPServer("", h)
+	s.Start()
 	b.Cleanup(func() {
 		s.Close()
 		cancel()

@@ -89,6 +89,9 @@ func (s *server) accept(r *http.Request, in intake) (n int, err error) {
 	if r.ContentLength > s.MaxBody {
 		return 0, fmt.Errorf("%w: %d bytes are over the limit of %d; send smaller batches", ingest.ErrTooLarge, r.ContentLength, s.MaxBody)
 	}
+	if err := s.budget.Admit(r.ContentLength); err != nil { // before all of it is sent for nothing
+		return 0, err
+	}
 	body, err := ingest.ReadBody(r.Body, encoding, s.MaxBody, s.budget)
 	if err != nil {
 		return 0, err

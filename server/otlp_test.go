@@ -3,7 +3,11 @@ package server
 import (
 	"compress/gzip"
 	"context"
+	"encoding/binary"
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -160,15 +164,86 @@ func TestOTLPOverGRPCRefuses(t *testing.T) {
 	if _, err := s.call(m, mine...); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("too large: %v", err)
 	}
-	full := serve(t, func(o *Options) { o.IngestMemory = 1 << 20 })
+	full := serve(t, func(o *Options) { o.IngestMemory = 1 << 10 })
 	points.At(0).Attributes().Remove("long")
-	if _, err := full.call(m, mine...); status.Code(err) != codes.Unavailable {
-		t.Errorf("no memory: %v", err)
+	_, err = full.call(m, mine...)
+	if details := status.Convert(err).Details(); status.Code(err) != codes.ResourceExhausted || len(details) != 1 {
+		t.Errorf("no memory: %v %v", err, details)
+	}
+	if n := full.counter(`visutility_events_refused_total{format="otlp_metrics",reason="overloaded"}`); n != "1" {
+		t.Errorf("counted %q", n)
 	}
 	if _, err := s.call(m, mine...); err != nil {
 		t.Error(err)
 	}
 }
+
+// Calls by no client of gRPC's: what is declared is what is read, and what memory is taken for.
+func TestOTLPOverGRPCFraming(t *testing.T) {
+	packed := func(plain string) string {
+		var b strings.Builder
+		z := gzip.NewWriter(&b)
+		if _, err := io.WriteString(z, plain); err != nil {
+			t.Fatal(err)
+		}
+		if err := z.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	frame := func(flag byte, message string) string {
+		return string(binary.BigEndian.AppendUint32([]byte{flag}, uint32(len(message)))) + message
+	}
+	const unread = "what comes after the message is not read"
+	for name, c := range map[string]struct {
+		body, encoding string
+		want           codes.Code
+		message        string
+	}{
+		"nothing":               {"", "", codes.InvalidArgument, "ends before its message"},
+		"half a prefix":         {"\x00\x00", "", codes.InvalidArgument, "ends before its message"},
+		"half a message":        {frame(0, "\x0a\x00\x0a\x00")[:7], "", codes.InvalidArgument, "ends 2 bytes before"},
+		"no message of gRPC's":  {"{}      ", "", codes.InvalidArgument, "not framed"},
+		"unknown compression":   {frame(1, "x"), "br", codes.Unimplemented, "gzip"},
+		"undeclared":            {frame(1, packed("\x0a\x00")), "", codes.Unimplemented, "gzip"},
+		"broken compression":    {frame(1, "x"), "gzip", codes.InvalidArgument, "not valid gzip"},
+		"4 GiB":                 {"\x00\xff\xff\xff\xff" + unread, "", codes.ResourceExhausted, "4194304"},
+		"a bomb":                {frame(1, packed(strings.Repeat("\x00", 5<<20))), "gzip", codes.ResourceExhausted, "4194304"},
+		"more than one message": {frame(0, "\x0a\x00") + unread, "", codes.OK, ""},
+		"gzip":                  {frame(1, packed("\x0a\x00")), "gzip", codes.OK, ""},
+		"gzip, but not here":    {frame(0, "\x0a\x00"), "gzip", codes.OK, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t)
+			body, _, _ := strings.Cut(c.body, unread)
+			ahead := false
+			r := httptest.NewRequest("POST", "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", io.MultiReader(strings.NewReader(body), readerFunc(func([]byte) (int, error) {
+				ahead = true
+				return 0, io.EOF
+			})))
+			r.Proto, r.ProtoMajor, r.Host = "HTTP/2.0", 2, "localhost"
+			r.Header.Set("Content-Type", "application/grpc")
+			r.Header.Set("Authorization", "Bearer "+token)
+			if c.encoding != "" {
+				r.Header.Set("Grpc-Encoding", c.encoding)
+			}
+			w := httptest.NewRecorder()
+			s.handler.ServeHTTP(w, r)
+			h := w.Result().Trailer
+			if h.Get("Grpc-Status") != strconv.Itoa(int(c.want)) || !strings.Contains(h.Get("Grpc-Message"), c.message) {
+				t.Errorf("%v; want %v with %q", h, c.want, c.message)
+			}
+			if body != c.body && ahead {
+				t.Error("read ahead of what was declared")
+			}
+		})
+	}
+}
+
+// A readerFunc is a Reader.
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // A busy server is tried again by the SDK until it is not.
 func TestOTLPIsSentAgain(t *testing.T) {

@@ -69,6 +69,9 @@ func (s *server) acceptProtocol(r *http.Request, p *ingest.Protocol, source *ing
 	if r.ContentLength > limit {
 		return nil, fmt.Errorf("%w: %d bytes are over the limit of %d; send smaller batches", ingest.ErrTooLarge, r.ContentLength, limit)
 	}
+	if err := s.budget.Admit(r.ContentLength); err != nil { // before all of it is sent for nothing
+		return nil, err
+	}
 	body, err := ingest.ReadBody(r.Body, strings.Join(r.Header.Values("Content-Encoding"), ","), limit, s.budget)
 	if err != nil {
 		return nil, err

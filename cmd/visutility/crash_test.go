@@ -112,7 +112,7 @@ func trainEvents(sender, n int) []visutility.Event {
 
 // A victim is a server that is killed.
 type victim struct {
-	t    *testing.T
+	t    testing.TB
 	dir  string
 	args []string // flags of serve, beside the usual ones
 
@@ -302,7 +302,7 @@ func verdictAt(d visutility.Decision) string {
 	return fmt.Sprintf("%s %s→%s", d.EventTime.Format("15:04:05"), d.Previous, d.Verdict)
 }
 
-func undisturbed(t *testing.T) []string {
+func undisturbed(t testing.TB) []string {
 	t.Helper()
 	p, err := policy.Parse("flip.yaml", []byte(flipPolicy))
 	if err != nil {
@@ -343,14 +343,14 @@ func undisturbed(t *testing.T) []string {
 // pause gives others the processor, between two looks at something outside this process.
 func pause() { <-time.After(5 * time.Millisecond) }
 
-func mkdir(t *testing.T, dir string) {
+func mkdir(t testing.TB, dir string) {
 	t.Helper()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func write(t *testing.T, path, text string) {
+func write(t testing.TB, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -50,7 +51,8 @@ func runSender(t *testing.T, s snippet) {
 	case s.language == "python" && os.Getenv(pythonVariable) == "":
 		return // make interop runs it
 	case strings.HasPrefix(s.text, "# ingest.yaml"):
-		if _, err := ingest.ReadMapping("ingest.yaml", []byte(s.text)); err != nil {
+		files := fstest.MapFS{"train.csv": {Data: []byte("amount,country\n" + strings.Repeat("310.5,DE\n12,FR\n", 300))}}
+		if _, err := ingest.ReadMapping("ingest.yaml", []byte(s.text), files); err != nil {
 			t.Error(err)
 		}
 		return

@@ -211,7 +211,7 @@ func readMapping(file string) (*ingest.Mapping, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the mapping of names: %w", err)
 	}
-	m, err := ingest.ReadMapping(file, src)
+	m, err := ingest.ReadMapping(file, src, os.DirFS(filepath.Dir(file)))
 	return &m, err
 }
 
