@@ -22,7 +22,7 @@ type Options struct {
 	// Partitions of the log, fixed when the data directory is made. Defaults to 8,
 	// or to what the directory has; another number than that is refused.
 	Partitions int
-	// PolicyDir is watched for *.yaml and *.yml files. Defaults to none.
+	// PolicyDir is watched for policies, which are its *.yaml and *.yml files, but for tests, *_test.yaml. Defaults to none.
 	PolicyDir string
 	// Policies are in force beside those of PolicyDir. Defaults to none.
 	Policies []*policy.Policy

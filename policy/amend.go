@@ -24,6 +24,9 @@ func (s *Set) Amend(dir, name string, source []byte) (*Policy, error) {
 		return nil, visutility.Invalidf("path.policy", "syntax", "%q cannot name a policy (letters, digits, '.', '_' and '-', at most 128)", name)
 	}
 	file := filepath.Join(dir, name+".yaml")
+	if !IsFile(filepath.Base(file)) {
+		return nil, visutility.Invalidf("path.policy", "syntax", "%q would be a file of tests; choose a name that does not end in _test", name)
+	}
 	old, known := s.Policy(name)
 	if known {
 		file = old.File

@@ -49,6 +49,7 @@ func TestAmend(t *testing.T) {
 		"another name":             {"fraud", "name: other\n" + trained, `names the policy "other", not "fraud"`},
 		"a path":                   {"../fraud", trained, "cannot name a policy"},
 		"a hidden file":            {".fraud", trained, "cannot name a policy"},
+		"a file of tests":          {"fraud_test", trained, "would be a file of tests"},
 		"a fault":                  {"fraud", replace("accuracy", "acuracy <"), "fraud.yml:4"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 	"github.com/visutility/visutility"
 )
 
-// LoadDir reads the policies of a directory: its files named *.yaml and *.yml, not those of its subdirectories. A
+// LoadDir reads the policies of a directory: the files that [IsFile] knows, not those of its subdirectories. A
 // bad file is a problem and changes nothing: the policy that old has of that file, if
 // any, stays. So does everything when the directory cannot be read. old may be nil; set never is.
 func LoadDir(dir string, old *Set) (set *Set, problems []error) {
@@ -27,7 +27,7 @@ func LoadDir(dir string, old *Set) (set *Set, problems []error) {
 	}
 	set, _ = NewSet()
 	for _, e := range entries {
-		if !isPolicyFile(e.Name()) || e.IsDir() {
+		if !IsFile(e.Name()) || e.IsDir() {
 			continue
 		}
 		file := filepath.Join(dir, e.Name())
@@ -48,9 +48,11 @@ func LoadDir(dir string, old *Set) (set *Set, problems []error) {
 	return set, problems
 }
 
-func isPolicyFile(name string) bool {
+// IsFile reports whether a file of that name in a directory of policies is one: *.yaml or *.yml. Those that end in _test are
+// tests, which lie beside what they test; those that begin with a dot are nobody's.
+func IsFile(name string) bool {
 	ext := filepath.Ext(name)
-	return (ext == ".yaml" || ext == ".yml") && !strings.HasPrefix(name, ".")
+	return (ext == ".yaml" || ext == ".yml") && !strings.HasPrefix(name, ".") && !strings.HasSuffix(strings.TrimSuffix(name, ext), "_test")
 }
 
 func loadFile(file string) (*Policy, error) {
@@ -148,7 +150,7 @@ func fingerprint(dir string) string {
 		return err.Error()
 	}
 	for _, e := range entries {
-		if !isPolicyFile(e.Name()) {
+		if !IsFile(e.Name()) {
 			continue
 		}
 		var info fs.FileInfo

@@ -98,6 +98,7 @@ func TestLoadDirKeepsTheLastGood(t *testing.T) {
 	write(t, dir, "b.yml", fleet("b"))
 	write(t, dir, "notes.txt", "not a policy")
 	write(t, dir, ".hidden.yaml", "not a policy")
+	write(t, dir, "a_test.yaml", "policies: [a.yaml]\n")
 	set, problems := LoadDir(dir, nil)
 	if len(problems) > 0 || len(set.Policies()) != 2 {
 		t.Fatalf("%v, %v", set.Policies(), problems)

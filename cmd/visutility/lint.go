@@ -41,7 +41,7 @@ func lintCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "lint FILE|DIR…",
 		Short:   "Check policy files, without a server",
-		Long:    "Check policy files, without a server. Of a directory, every *.yaml and *.yml file\nis checked, and that they go together. The exit code is 1 when there is an error.",
+		Long:    "Check policy files, without a server. Of a directory, every *.yaml and *.yml file\nbut the tests, *_test.yaml, is checked, and that they go together. The exit code is 1 when there is an error.",
 		Example: "visutility lint policies/\nvisutility lint -o json fraud.yaml",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -91,7 +91,7 @@ func policyFiles(args []string) ([]string, error) {
 			return nil, fmt.Errorf("looking for policies: %w", err)
 		}
 		for _, e := range entries {
-			if ext := filepath.Ext(e.Name()); !e.IsDir() && !strings.HasPrefix(e.Name(), ".") && (ext == ".yaml" || ext == ".yml") {
+			if !e.IsDir() && policy.IsFile(e.Name()) {
 				files = append(files, filepath.Join(arg, e.Name()))
 			}
 		}
